@@ -1,0 +1,55 @@
+/**
+ * An error meant for the person who runs Pulumi: what happened, to which object, why, and the way out.
+ * It is printed as its message alone; anything else that is thrown is a bug of ours.
+ */
+export class VisibleError extends Error {
+  override readonly name: string = "VisibleError";
+
+  constructor(message: string, options?: { cause?: unknown }) {
+    super(message, options);
+  }
+}
+
+/** The host could not be reached, or the connection broke before an answer came. The outcome of a write is unknown. */
+export class UnreachableError extends VisibleError {
+  override readonly name = "UnreachableError";
+}
+
+/** A wait passed its deadline. What was waited for goes on, or not; observe before acting again. */
+export class DeadlineError extends VisibleError {
+  override readonly name = "DeadlineError";
+}
+
+/** The run was cancelled (SIGINT, SIGTERM, or the Pulumi engine went away). */
+export class CancelledError extends VisibleError {
+  override readonly name = "CancelledError";
+}
+
+/** Error answer of the Incus API. `status` is the HTTP status, for example 404, 409 or 412. */
+export class IncusApiError extends VisibleError {
+  override readonly name = "IncusApiError";
+  readonly status: number;
+  /** Incus' own words, without the request. */
+  readonly reason: string;
+
+  constructor(request: string, status: number, reason: string) {
+    super(`Incus answered ${request} with ${status}: ${reason}`);
+    this.status = status;
+    this.reason = reason;
+  }
+}
+
+/** True for the API's 404, the one way to recognise an absent object. */
+export function isNotFound(error: unknown): boolean {
+  return error instanceof IncusApiError && error.status === 404;
+}
+
+/** True where an etag no longer matches: somebody else changed the object in between. */
+export function isPreconditionFailed(error: unknown): boolean {
+  return error instanceof IncusApiError && error.status === 412;
+}
+
+/** The message of anything thrown, without a stack. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,110 @@
+import { createReadStream, openAsBlob } from "node:fs";
+import { basename } from "node:path";
+import { FormData } from "undici";
+import { z } from "zod";
+import { isNotFound } from "../errors.ts";
+import type { IncusClient, WaitOptions } from "./client.ts";
+import { api } from "./paths.ts";
+import { Image, ImageAlias } from "./schemas.ts";
+
+/** Images of every project's store. */
+export function listImages(client: IncusClient): Promise<Image[]> {
+  return client.get(api("images"), z.array(Image), { query: { recursion: 1, "all-projects": "true" } });
+}
+
+export async function findImage(client: IncusClient, project: string, fingerprint: string): Promise<Image | undefined> {
+  try {
+    return await client.get(api("images", fingerprint), Image, { query: { project } });
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+}
+
+export async function findImageAlias(
+  client: IncusClient,
+  project: string,
+  alias: string,
+): Promise<ImageAlias | undefined> {
+  try {
+    return await client.get(api("images", "aliases", alias), ImageAlias, { query: { project } });
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+}
+
+/** Points an alias at a fingerprint, making it where it is missing. */
+export async function setImageAlias(
+  client: IncusClient,
+  project: string,
+  alias: string,
+  fingerprint: string,
+): Promise<void> {
+  const existing = await findImageAlias(client, project, alias);
+  if (existing?.target === fingerprint) return;
+  const query = { project };
+  if (existing) {
+    await client.write("PATCH", api("images", "aliases", alias), { query, body: { target: fingerprint } });
+  } else {
+    await client.write("POST", api("images", "aliases"), { query, body: { name: alias, target: fingerprint } });
+  }
+}
+
+/** Merges properties into an image's metadata. */
+export async function patchImageProperties(
+  client: IncusClient,
+  project: string,
+  fingerprint: string,
+  properties: Record<string, string>,
+): Promise<void> {
+  const path = api("images", fingerprint);
+  const { value, etag } = await client.getVersioned(path, Image, { query: { project } });
+  await client.write("PATCH", path, {
+    query: { project },
+    body: { properties: { ...value.properties, ...properties } },
+    etag,
+  });
+}
+
+export async function deleteImage(
+  client: IncusClient,
+  project: string,
+  fingerprint: string,
+  wait: WaitOptions,
+): Promise<void> {
+  await client.run("DELETE", api("images", fingerprint), { query: { project }, wait });
+}
+
+/** Files of an image on this machine: unified tarball, or metadata tarball and root file system. */
+export type ImageFiles = { file: string } | { metadata: string; rootfs: string };
+
+/**
+ * Uploads an image and returns its fingerprint. Streams from disk.
+ * @throws IncusApiError 409 where an image of this fingerprint is in the store already
+ */
+export async function uploadImage(
+  client: IncusClient,
+  project: string,
+  files: ImageFiles,
+  wait: WaitOptions,
+): Promise<string> {
+  const query = { project };
+  const base = { query, deadline: wait.deadline };
+  let operation: Awaited<ReturnType<IncusClient["start"]>>;
+  if ("file" in files) {
+    operation = await client.start("POST", api("images"), {
+      ...base,
+      headers: { "content-type": "application/octet-stream", "x-incus-filename": basename(files.file) },
+      raw: createReadStream(files.file),
+    });
+  } else {
+    const form = new FormData();
+    // Incus reads the parts in this order: metadata, then rootfs (images.go, getImgPostInfo).
+    form.append("metadata", await openAsBlob(files.metadata), basename(files.metadata));
+    form.append("rootfs", await openAsBlob(files.rootfs), basename(files.rootfs));
+    operation = await client.start("POST", api("images"), { ...base, raw: form });
+  }
+  const done = await client.wait(operation, wait);
+  return z.object({ fingerprint: z.string() }).parse(done.metadata).fingerprint;
+}

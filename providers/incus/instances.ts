@@ -1,0 +1,194 @@
+import { z } from "zod";
+import { isNotFound } from "../errors.ts";
+import type { IncusClient, Versioned, WaitOptions } from "./client.ts";
+import { api } from "./paths.ts";
+import { Backup, Instance, InstanceState, type Operation, Snapshot } from "./schemas.ts";
+
+/** An instance's address in the API. Names are unique within a project. */
+export interface InstanceRef {
+  project: string;
+  name: string;
+}
+
+const path = (ref: InstanceRef, ...rest: string[]): string => api("instances", ref.name, ...rest);
+const query = (ref: InstanceRef): { project: string } => ({ project: ref.project });
+
+/** Instances of every project without state (recursion=1): one cheap request per host. */
+export function listInstances(client: IncusClient): Promise<Instance[]> {
+  return client.get(api("instances"), z.array(Instance), { query: { recursion: 1, "all-projects": "true" } });
+}
+
+/** Instances of every project with state, snapshots and backups (recursion=2). */
+export function listInstancesFull(client: IncusClient, deadline: number): Promise<Instance[]> {
+  return client.get(api("instances"), z.array(Instance), {
+    query: { recursion: 2, "all-projects": "true" },
+    deadline,
+  });
+}
+
+export async function findInstance(client: IncusClient, ref: InstanceRef): Promise<Versioned<Instance> | undefined> {
+  try {
+    return await client.getVersioned(path(ref), Instance, { query: query(ref) });
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+}
+
+/** The instance with state, snapshots and backups. */
+export function getInstanceFull(client: IncusClient, ref: InstanceRef): Promise<Instance> {
+  return client.get(path(ref), Instance, { query: { ...query(ref), recursion: 1 } });
+}
+
+export function getInstanceState(client: IncusClient, ref: InstanceRef): Promise<InstanceState> {
+  return client.get(path(ref, "state"), InstanceState, { query: query(ref) });
+}
+
+export function listSnapshots(client: IncusClient, ref: InstanceRef): Promise<Snapshot[]> {
+  return client.get(path(ref, "snapshots"), z.array(Snapshot), { query: { ...query(ref), recursion: 1 } });
+}
+
+export function listBackups(client: IncusClient, ref: InstanceRef): Promise<Backup[]> {
+  return client.get(path(ref, "backups"), z.array(Backup), { query: { ...query(ref), recursion: 1 } });
+}
+
+/** Body of POST /1.0/instances. `source` as in the Incus API (`image`, `copy`). */
+export interface NewInstance {
+  name: string;
+  type?: "container";
+  description?: string;
+  architecture?: string;
+  profiles: string[];
+  config: Record<string, string>;
+  devices: Record<string, Record<string, string>>;
+  source: Record<string, unknown>;
+  start?: boolean;
+}
+
+/** Creates, copies or refreshes an instance. */
+export function createInstance(
+  client: IncusClient,
+  project: string,
+  body: NewInstance,
+  wait: WaitOptions,
+): Promise<Operation> {
+  return client.run("POST", api("instances"), { query: { project }, body, wait });
+}
+
+/** Replaces the writable part of an instance; send the etag that the read gave. Volatile keys must be in `config`. */
+export function putInstance(
+  client: IncusClient,
+  ref: InstanceRef,
+  body: Pick<Instance, "architecture" | "config" | "devices" | "description" | "ephemeral" | "profiles" | "stateful">,
+  etag: string | undefined,
+  wait: WaitOptions,
+): Promise<Operation> {
+  const { architecture, config, devices, description, ephemeral, profiles, stateful } = body;
+  return client.run("PUT", path(ref), {
+    query: query(ref),
+    body: { architecture, config, devices, description, ephemeral, profiles, stateful },
+    etag,
+    wait,
+  });
+}
+
+/** Merges config keys and devices into an instance. An empty value removes a config key; the call is synchronous. */
+export function patchInstance(
+  client: IncusClient,
+  ref: InstanceRef,
+  change: { config?: Record<string, string>; devices?: Record<string, Record<string, string>>; description?: string },
+  etag?: string,
+): Promise<void> {
+  return client.write("PATCH", path(ref), { query: query(ref), body: change, etag });
+}
+
+export function renameInstance(
+  client: IncusClient,
+  ref: InstanceRef,
+  to: string,
+  wait: WaitOptions,
+): Promise<Operation> {
+  return client.run("POST", path(ref), { query: query(ref), body: { name: to }, wait });
+}
+
+/**
+ * Starts or stops. `timeout` is the daemon's own, in seconds; without it a container that ignores the signal keeps
+ * the operation open for 600 s. `wait.deadline` is ours.
+ */
+export function setInstanceState(
+  client: IncusClient,
+  ref: InstanceRef,
+  change: { action: "start" | "stop"; force?: boolean; timeout?: number },
+  wait: WaitOptions,
+): Promise<Operation> {
+  return client.run("PUT", path(ref, "state"), { query: query(ref), body: change, wait });
+}
+
+export function deleteInstance(client: IncusClient, ref: InstanceRef, wait: WaitOptions): Promise<Operation> {
+  return client.run("DELETE", path(ref), { query: query(ref), wait });
+}
+
+/** One file or directory to push. `mode` is octal text such as `0644`. */
+export interface FilePush {
+  path: string;
+  type: "file" | "directory";
+  uid: number;
+  gid: number;
+  mode: string;
+  content?: Buffer;
+}
+
+/** Writes a file or makes a directory inside an instance, running or stopped. Existing directories are left alone. */
+export function pushFile(client: IncusClient, ref: InstanceRef, file: FilePush): Promise<void> {
+  return client.write("POST", path(ref, "files"), {
+    query: { ...query(ref), path: file.path },
+    headers: {
+      "content-type": "application/octet-stream",
+      "x-incus-type": file.type,
+      "x-incus-uid": String(file.uid),
+      "x-incus-gid": String(file.gid),
+      "x-incus-mode": file.mode,
+      "x-incus-write": "overwrite",
+    },
+    raw: file.content ?? Buffer.alloc(0),
+  });
+}
+
+/** A file's content with owner and mode, or undefined where it is absent. */
+export async function pullFile(
+  client: IncusClient,
+  ref: InstanceRef,
+  file: string,
+): Promise<{ type: string; uid: number; gid: number; mode: string; content: Buffer } | undefined> {
+  try {
+    const response = await client.stream(path(ref, "files"), { query: { ...query(ref), path: file } });
+    const header = (name: string): string => String(response.headers[name] ?? "");
+    const content = Buffer.from(await response.body.arrayBuffer());
+    return {
+      type: header("x-incus-type"),
+      uid: Number(header("x-incus-uid")),
+      gid: Number(header("x-incus-gid")),
+      mode: header("x-incus-mode"),
+      content,
+    };
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+}
+
+/** Runs a command in a running instance and returns its exit code. Output is not recorded. */
+export async function execInstance(
+  client: IncusClient,
+  ref: InstanceRef,
+  command: string[],
+  wait: WaitOptions,
+): Promise<number> {
+  const operation = await client.run("POST", path(ref, "exec"), {
+    query: query(ref),
+    body: { command, interactive: false, "wait-for-websocket": false, "record-output": false },
+    wait,
+  });
+  const code = operation.metadata["return"];
+  return typeof code === "number" ? code : -1;
+}

@@ -1,0 +1,39 @@
+import { z } from "zod";
+import { isNotFound } from "../errors.ts";
+import type { IncusClient, Versioned } from "./client.ts";
+import { api } from "./paths.ts";
+import { Lease, Network } from "./schemas.ts";
+
+export function listNetworks(client: IncusClient): Promise<Network[]> {
+  return client.get(api("networks"), z.array(Network), { query: { recursion: 1 } });
+}
+
+export async function findNetwork(client: IncusClient, name: string): Promise<Versioned<Network> | undefined> {
+  try {
+    return await client.getVersioned(api("networks", name), Network);
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+}
+
+export function createNetwork(
+  client: IncusClient,
+  network: { name: string; type: string; description: string; config: Record<string, string> },
+): Promise<void> {
+  return client.write("POST", api("networks"), { body: network });
+}
+
+/** Merges single config keys; the others stay. */
+export function patchNetwork(client: IncusClient, name: string, config: Record<string, string>): Promise<void> {
+  return client.write("PATCH", api("networks", name), { body: { config } });
+}
+
+export function deleteNetwork(client: IncusClient, name: string): Promise<void> {
+  return client.write("DELETE", api("networks", name));
+}
+
+/** DHCP leases of a managed bridge, one cheap request for all its instances. */
+export function listLeases(client: IncusClient, network: string, project: string): Promise<Lease[]> {
+  return client.get(api("networks", network, "leases"), z.array(Lease), { query: { project } });
+}

@@ -1,0 +1,78 @@
+import { z } from "zod";
+import { isNotFound } from "../errors.ts";
+import type { IncusClient, Versioned } from "./client.ts";
+import { api } from "./paths.ts";
+import { PoolResources, StorageBucket, StoragePool, StorageVolume } from "./schemas.ts";
+
+/** Pool creation and deletion run mkfs, mount and TRIM inside the request (incus-spawn#649: minutes on slow media). */
+const POOL_DEADLINE = 600_000;
+
+export function listPools(client: IncusClient): Promise<StoragePool[]> {
+  return client.get(api("storage-pools"), z.array(StoragePool), { query: { recursion: 1 } });
+}
+
+/** The pool with its etag, or undefined where there is none of this name. */
+export async function findPool(client: IncusClient, name: string): Promise<Versioned<StoragePool> | undefined> {
+  try {
+    return await client.getVersioned(api("storage-pools", name), StoragePool);
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+}
+
+export interface NewPool {
+  name: string;
+  driver: string;
+  description: string;
+  config: Record<string, string>;
+}
+
+export function createPool(client: IncusClient, pool: NewPool): Promise<void> {
+  return client.write("POST", api("storage-pools"), { body: pool, deadline: POOL_DEADLINE });
+}
+
+/**
+ * Changes description and single config keys. Never PUT, and never an empty `size`: Incus ≥ 6.0.6 truncates the loop
+ * file of a pool whose `size` is dropped (incus d48c70d86d).
+ */
+export function patchPool(
+  client: IncusClient,
+  name: string,
+  change: { description?: string; config?: Record<string, string> },
+  etag?: string,
+): Promise<void> {
+  if (change.config && "size" in change.config && !change.config["size"]) {
+    throw new RangeError("refusing to empty a pool's size");
+  }
+  return client.write("PATCH", api("storage-pools", name), { body: change, etag, deadline: POOL_DEADLINE });
+}
+
+export function deletePool(client: IncusClient, name: string): Promise<void> {
+  return client.write("DELETE", api("storage-pools", name), { deadline: POOL_DEADLINE });
+}
+
+/** Space in bytes: of the pool's file system; for a `dir` pool, of the host's. */
+export function getPoolResources(client: IncusClient, name: string): Promise<PoolResources> {
+  return client.get(api("storage-pools", name, "resources"), PoolResources);
+}
+
+/** Volumes of every kind and project; snapshots appear as `volume/snapshot`. */
+export function listPoolVolumes(client: IncusClient, name: string): Promise<StorageVolume[]> {
+  return client.get(api("storage-pools", name, "volumes"), z.array(StorageVolume), {
+    query: { recursion: 1, "all-projects": "true" },
+  });
+}
+
+/** Fingerprints of the images that are unpacked in the pool. */
+export async function listWarmFingerprints(client: IncusClient, name: string): Promise<string[]> {
+  const urls = await client.get(api("storage-pools", name, "volumes", "image"), z.array(z.string()));
+  return urls.map((url) => (url.split("/").at(-1) ?? "").replace(/\?.*$/, ""));
+}
+
+/** Buckets of every project. Drivers without buckets answer an error, which means none. */
+export function listPoolBuckets(client: IncusClient, name: string): Promise<StorageBucket[]> {
+  return client.get(api("storage-pools", name, "buckets"), z.array(StorageBucket), {
+    query: { recursion: 1, "all-projects": "true" },
+  });
+}
