@@ -1,0 +1,19 @@
+/** Config key on everything a stack creates: whoever reads it knows whose the object is. */
+export const OWNER_KEY = "user.taos.owner";
+
+/**
+ * The mark's value. Stack names are unique per project and backend, host and name within a stack.
+ * Example: `taos-hosts/orchard/orange-1/taos-agent-iris`.
+ */
+export function ownerMark(project: string, stack: string, host: string, name: string): string {
+  return [project, stack, host, name].join("/");
+}
+
+/** What an object's mark says to somebody who wants to act on it. */
+export type Ownership = "ours" | "foreign" | "unowned";
+
+export function ownershipOf(config: Record<string, string>, owner: string): Ownership {
+  const mark = config[OWNER_KEY];
+  if (mark === undefined || mark === "") return "unowned";
+  return mark === owner ? "ours" : "foreign";
+}

@@ -1,0 +1,241 @@
+import { formatBytes } from "./bytes.ts";
+
+/** Drivers that a config may name. `auto` is btrfs wherever the host can, zfs only where it cannot and zfs is there. */
+export type WantedDriver = "auto" | "btrfs" | "zfs" | "dir";
+
+/** Default size of a loop file and the least that is accepted, in bytes. */
+export const DEFAULT_LOOP_SIZE = 50 * 1024 ** 3;
+export const LEAST_LOOP_SIZE = 5 * 1024 ** 3;
+
+/** Drivers on which an instance is a snapshot of its image. */
+export function isCopyOnWrite(driver: string): boolean {
+  return driver === "btrfs" || driver === "zfs";
+}
+
+/** What is on a pool, in all projects. Names are `name`, or `project/name` outside project `default`. */
+export interface PoolContents {
+  instances: string[];
+  /** `instance/snapshot`, counted apart because a snapshot can outlive the notion that a pool is empty. */
+  snapshots: string[];
+  customVolumes: string[];
+  buckets: string[];
+  /** Daemon settings that keep a volume here: `storage.backups_volume`, `storage.images_volume`. */
+  daemonVolumes: string[];
+  /** Profiles with a disk device naming the pool; they block a deletion but are no content. */
+  profiles: string[];
+  /** Paths on disk that the database does not know; null where the host's files cannot be read. */
+  leftovers: string[] | null;
+}
+
+/** The wish: one pool of the stack config. Sizes in bytes. */
+export interface PoolWish {
+  name: string;
+  driver: WantedDriver;
+  /** `loop`, a block device `/dev/…`, or a path on btrfs. */
+  source: string;
+  size?: number | undefined;
+  /** Set for the second pool beside a `dir` pool: use that pool itself where it is copy-on-write already. */
+  insteadOf?: string | undefined;
+}
+
+/** The facts: what one look at the host showed. */
+export interface PoolFacts {
+  pool?: { driver: string; status: string; sizeBytes?: number | undefined; contents: PoolContents } | undefined;
+  /** The pool named by `insteadOf`, where it exists. */
+  original?: { driver: string } | undefined;
+  /** A copy-on-write pool `<name>-cow` exists: migration has begun, the `dir` pool stays. */
+  hasCowTwin: boolean;
+  /** Drivers that the daemon can really use. */
+  usableDrivers: string[];
+  /** Bytes free for the loop file on the host; null where unknown. */
+  hostFreeBytes: number | null;
+}
+
+/** What is done to the pool, by planner and provider alike. */
+export type PoolDecision =
+  | { action: "create"; driver: "btrfs" | "zfs" | "dir"; size?: number; reason: string }
+  | { action: "adopt"; driver: string; reason: string }
+  | { action: "grow"; driver: string; size: number; reason: string }
+  | { action: "recreate"; driver: "btrfs" | "zfs"; size?: number; reason: string }
+  /** Nothing is written; the host keeps what it has. */
+  | { action: "leave"; driver: string; reason: string; remedy: string; blockers: string[] }
+  /** The pool `insteadOf` serves; nothing is written. */
+  | { action: "use-original"; driver: string; reason: string }
+  | { action: "refuse"; reason: string; remedy: string; blockers: string[] };
+
+/** Everything that makes a pool not empty, readable; empty array: nothing on it. Unknown leftovers count as none here. */
+export function poolBlockers(contents: PoolContents): string[] {
+  return [
+    ...contents.instances,
+    ...contents.snapshots.map((name) => `snapshot ${name}`),
+    ...contents.customVolumes.map((name) => `volume ${name}`),
+    ...contents.buckets.map((name) => `bucket ${name}`),
+    ...contents.daemonVolumes.map((name) => `daemon setting ${name}`),
+    ...(contents.leftovers ?? []).map((path) => `files unknown to the database: ${path}`),
+  ];
+}
+
+/** The driver that `wanted` means on this host, or a refusal with what to install. */
+export function chooseDriver(
+  wanted: WantedDriver,
+  usable: readonly string[],
+): { driver: "btrfs" | "zfs" | "dir" } | { refusal: string; remedy: string } {
+  if (wanted === "dir") return { driver: "dir" };
+  if (wanted === "auto") {
+    if (usable.includes("btrfs")) return { driver: "btrfs" };
+    if (usable.includes("zfs")) return { driver: "zfs" };
+    return {
+      refusal: "neither btrfs nor zfs can be used on this host",
+      remedy: "Install btrfs-progs (apt-get install btrfs-progs) and a kernel with btrfs, or set driver: dir.",
+    };
+  }
+  if (usable.includes(wanted)) return { driver: wanted };
+  return {
+    refusal: `driver ${wanted} cannot be used on this host`,
+    remedy:
+      wanted === "btrfs"
+        ? "Install btrfs-progs (apt-get install btrfs-progs) and a kernel with btrfs, or set another driver."
+        : "zfs is never installed by taos-hosts: install it yourself, or set driver: btrfs.",
+  };
+}
+
+/**
+ * The size for a new loop file: the wish, else 50 GiB or 60 % of what is free if that is less.
+ * @returns bytes, or a refusal where the host has no room for it
+ */
+export function chooseLoopSize(
+  wanted: number | undefined,
+  free: number | null,
+): { size: number } | { refusal: string; remedy: string } {
+  if (wanted !== undefined && wanted < LEAST_LOOP_SIZE) {
+    return {
+      refusal: `size ${formatBytes(wanted)} is too small for a loop file`,
+      remedy: `Set size to at least ${formatBytes(LEAST_LOOP_SIZE)}.`,
+    };
+  }
+  if (free === null) return { size: wanted ?? DEFAULT_LOOP_SIZE };
+  const size = wanted ?? Math.min(DEFAULT_LOOP_SIZE, Math.floor((free * 0.6) / 1024 ** 2) * 1024 ** 2);
+  if (size < LEAST_LOOP_SIZE || size > free) {
+    return {
+      refusal: `${formatBytes(free)} are free on the host, ${formatBytes(Math.max(size, LEAST_LOOP_SIZE))} are needed for the loop file`,
+      remedy: "Free space, set a smaller size (at least 5 GiB), or give a block device as source.",
+    };
+  }
+  return { size };
+}
+
+/** Decides what happens to one pool. Pure: same wish and facts, same decision. */
+export function decidePool(wish: PoolWish, facts: PoolFacts): PoolDecision {
+  if (facts.original && isCopyOnWrite(facts.original.driver)) {
+    return {
+      action: "use-original",
+      driver: facts.original.driver,
+      reason: `pool ${wish.insteadOf ?? ""} is copy-on-write already`,
+    };
+  }
+  const choice = chooseDriver(wish.driver, facts.usableDrivers);
+  if (!facts.pool) return decideNew("create", "there is no such pool", wish, facts, choice);
+  const { pool } = facts;
+  if (pool.status !== "" && pool.status !== "Created") {
+    return {
+      action: "refuse",
+      reason: `pool ${wish.name} is ${pool.status.toLowerCase()} on the host`,
+      remedy: "Look at incus warning list and the daemon's log; nothing was changed.",
+      blockers: [],
+    };
+  }
+  if (wish.driver === "dir" && pool.driver === "dir") return { action: "adopt", driver: "dir", reason: "driver: dir is set" };
+  if (pool.driver === "dir") return decideDir(wish, facts, pool.contents, choice);
+  if (wish.driver === "auto" ? isCopyOnWrite(pool.driver) : wish.driver === pool.driver) {
+    if (wish.size !== undefined && pool.sizeBytes !== undefined && wish.size > pool.sizeBytes) {
+      return decideGrowth(wish.name, wish.size, pool.sizeBytes, pool.driver, facts.hostFreeBytes);
+    }
+    return { action: "adopt", driver: pool.driver, reason: `it is ${pool.driver} already` };
+  }
+  return {
+    action: "refuse",
+    reason: `pool ${wish.name} has driver ${pool.driver}, ${wish.driver} is wanted`,
+    remedy: `Set driver: ${pool.driver === "btrfs" || pool.driver === "zfs" ? pool.driver : "dir"} or give the pool another name.`,
+    blockers: [],
+  };
+}
+
+function decideGrowth(
+  name: string,
+  size: number,
+  current: number,
+  driver: string,
+  free: number | null,
+): PoolDecision {
+  if (free !== null && size - current > free) {
+    return {
+      action: "refuse",
+      reason: `growing pool ${name} to ${formatBytes(size)} needs ${formatBytes(size - current)}, ${formatBytes(free)} are free on the host`,
+      remedy: "Free space or set a smaller size.",
+      blockers: [],
+    };
+  }
+  return { action: "grow", driver, size, reason: `from ${formatBytes(current)} to ${formatBytes(size)}` };
+}
+
+function decideDir(
+  wish: PoolWish,
+  facts: PoolFacts,
+  contents: PoolContents,
+  choice: ReturnType<typeof chooseDriver>,
+): PoolDecision {
+  const blockers = poolBlockers(contents);
+  if (facts.hasCowTwin) {
+    return {
+      action: "leave",
+      driver: "dir",
+      reason: `pool ${wish.name}-cow has taken over`,
+      remedy: blockers.length === 0 ? `It is empty; incus storage delete ${wish.name} frees it once no profile names it.` : "",
+      blockers,
+    };
+  }
+  if (blockers.length > 0) {
+    const reason = `used by ${blockers.join(", ")}`;
+    if (wish.driver === "auto") {
+      return {
+        action: "leave",
+        driver: "dir",
+        reason,
+        remedy: "Name containers under optIn.migrate to move them to copy-on-write storage.",
+        blockers,
+      };
+    }
+    return { action: "refuse", reason, remedy: "Name them under optIn.migrate or set driver: dir.", blockers };
+  }
+  if (contents.leftovers === null) {
+    const refusal = {
+      reason: "the files in its directory cannot be read over this connection, and recreating it would delete files unknown to the database",
+      remedy: "Run on the host itself as root (connection: unix), or set driver: dir.",
+      blockers: [],
+    };
+    return wish.driver === "auto"
+      ? { action: "leave", driver: "dir", ...refusal }
+      : { action: "refuse", ...refusal };
+  }
+  return decideNew("recreate", "it is an empty dir pool", wish, facts, choice);
+}
+
+function decideNew(
+  action: "create" | "recreate",
+  reason: string,
+  wish: PoolWish,
+  facts: PoolFacts,
+  choice: ReturnType<typeof chooseDriver>,
+): PoolDecision {
+  if ("refusal" in choice) return { action: "refuse", reason: choice.refusal, remedy: choice.remedy, blockers: [] };
+  const { driver } = choice;
+  if (driver === "dir") {
+    return action === "create"
+      ? { action, driver, reason }
+      : { action: "adopt", driver: "dir", reason: "driver: dir is set" };
+  }
+  if (wish.source !== "loop") return { action, driver, reason };
+  const room = chooseLoopSize(wish.size, facts.hostFreeBytes);
+  if ("refusal" in room) return { action: "refuse", reason: room.refusal, remedy: room.remedy, blockers: [] };
+  return { action, driver, size: room.size, reason };
+}
