@@ -1,0 +1,24 @@
+# shellcheck shell=bash disable=SC2154
+# The local state folder, readable by its owner only, and the passphrase that encrypts the secrets in it.
+
+ensure_state() {
+  mkdir -p "$state_dir"
+  chmod 0700 "$state_dir"
+  if state_is_local; then mkdir -p "$state_dir/backend"; fi
+  if [ "${PULUMI_CONFIG_PASSPHRASE_FILE:-}" != "$state_dir/passphrase" ] || [ -s "$state_dir/passphrase" ]; then return; fi
+  local config=$project_root/stacks/Pulumi.$stack.yaml
+  if grep -qs 'secure:' "$config"; then
+    fail "stacks/Pulumi.$stack.yaml holds secrets, and the passphrase for them is not here." \
+      "Write it to .state/passphrase, or set PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE, and run this again."
+  fi
+  if [ -n "$(find "$state_dir/backend" -name '*.json' -path '*/stacks/*' -print -quit 2>/dev/null)" ]; then
+    fail "There is state in .state/backend, but its passphrase is gone." \
+      "Put .state/passphrase back, or set PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE."
+  fi
+  say "Local state: .state/, with a new passphrase in .state/passphrase (back both up)"
+  (
+    umask 077
+    head -c 32 /dev/urandom | base64 | tr -d '\n' >"$state_dir/passphrase.new"
+    mv "$state_dir/passphrase.new" "$state_dir/passphrase"
+  )
+}
