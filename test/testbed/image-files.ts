@@ -59,24 +59,24 @@ exit 0
 
 /** Templates Incus runs at create, copy and rename: re-runs show in /etc/template-stamp. */
 export const templates: Record<string, { target: string; text: string }> = {
-	"hostname.tpl": { target: "/etc/hostname", text: "{{ container.name }}\n" },
-	"template-stamp.tpl": { target: "/etc/template-stamp", text: "{{ trigger }} {{ container.name }}\n" },
+  "hostname.tpl": { target: "/etc/hostname", text: "{{ container.name }}\n" },
+  "template-stamp.tpl": { target: "/etc/template-stamp", text: "{{ trigger }} {{ container.name }}\n" },
 };
 
 /** metadata.yaml (JSON is YAML) for an architecture as `uname -m` names it. */
 export function metadata(architecture: string, description: string): string {
-	const entries = Object.entries(templates).map(([template, { target }]) => [
-		target,
-		{ when: ["create", "copy", "rename"], create_only: false, template },
-	]);
-	return `${JSON.stringify(
-		{
-			architecture,
-			creation_date: 1_700_000_000,
-			properties: { os: "busybox", release: "test", description },
-			templates: Object.fromEntries(entries),
-		},
-		undefined,
-		2,
-	)}\n`;
+  const entries = Object.entries(templates).map(([template, { target }]) => [
+    target,
+    { when: ["create", "copy", "rename"], create_only: false, template },
+  ]);
+  return `${JSON.stringify(
+    {
+      architecture,
+      creation_date: 1_700_000_000,
+      properties: { os: "busybox", release: "test", description },
+      templates: Object.fromEntries(entries),
+    },
+    undefined,
+    2,
+  )}\n`;
 }
