@@ -15,7 +15,7 @@ import { loopsBelow, mountsBelow } from "./testbed/leftovers.ts";
 import { diffManifests, manifest } from "./testbed/manifest.ts";
 import { linksWithAlias } from "./testbed/network.ts";
 import { daemonPaths } from "./testbed/paths.ts";
-import { daemonProcesses } from "./testbed/processes.ts";
+import { daemonProcesses, processIdentity } from "./testbed/processes.ts";
 import { createCertificate, trustNewClient } from "./testbed/trust.ts";
 
 describe("two hosts side by side", () => {
@@ -131,11 +131,13 @@ describe("two hosts side by side", () => {
       "forwarded",
       "web",
       "proxy",
-      "listen=tcp:0.0.0.0:8080",
+      "listen=tcp:0.0.0.0:8090",
       "connect=tcp:127.0.0.1:80",
     );
+    const { stdout: proxies } = await execa("pgrep", ["-f", "forkproxy.*:8090"]);
     await second.kill();
     await second.remove();
+    for (const pid of proxies.split("\n")) expect(await processIdentity(Number(pid))).toBeUndefined();
     await expectNothingLeft("testbed-b");
     expect(await first.query("/1.0/storage-pools")).toEqual(["/1.0/storage-pools/default"]);
   });
@@ -204,6 +206,8 @@ describe("what tests look with", () => {
   test("disks are seen by the daemon and can be pool sources", async () => {
     const disk = await loopDevice(host, 256 * 1024 ** 2);
     await host.incus("storage", "create", "block", "btrfs", `source=${disk.device}`);
+    await host.restart();
+    expect(await host.query("/1.0/storage-pools/block")).toMatchObject({ status: "Created" });
     const volume = await btrfsMount(host, 256 * 1024 ** 2);
     await host.incus("storage", "create", "subvolume", "btrfs", `source=${volume.path}/pool`);
     const small = await ext4Mount(host, 64 * 1024 ** 2);

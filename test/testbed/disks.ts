@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { execa } from "execa";
 import type { IncusDaemon } from "./daemon.ts";
 import { detachLoops, unmountBelow } from "./leftovers.ts";
+import { linkByUuid } from "./uuid-links.ts";
 
 /** A sparse file as a block device. */
 export type LoopDevice = {
@@ -22,6 +23,7 @@ export async function loopDevice(daemon: IncusDaemon, bytes: number): Promise<Lo
     stdin: "ignore",
     timeout: 30_000,
   });
+  linkByUuid(device, file);
   return { device, file, remove: () => removeDisk(dir) };
 }
 

@@ -4,6 +4,7 @@ import { until } from "./deadline.ts";
 import { removeNetwork } from "./network.ts";
 import type { DaemonPaths } from "./paths.ts";
 import { killDaemonProcesses } from "./processes.ts";
+import { removeUuidLinks } from "./uuid-links.ts";
 
 /** Removes all that a daemon of these paths left, in whatever state a killed run left it. */
 export async function removeLeftovers(paths: DaemonPaths): Promise<void> {
@@ -69,8 +70,10 @@ export async function detachLoops(dir: string): Promise<void> {
   await until(
     async () => {
       const loops = await loopsBelow(dir);
-      for (const loop of loops)
+      for (const loop of loops) {
+        await removeUuidLinks(loop);
         await execa("losetup", ["--detach", loop], { reject: false, stdin: "ignore" });
+      }
       return loops.length === 0;
     },
     { what: `loop devices of ${dir} to go` },

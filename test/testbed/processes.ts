@@ -48,11 +48,13 @@ async function inNamespace(pid: number, inode: number): Promise<boolean> {
   return (await readlink(`/proc/${pid}/ns/net`).catch(() => "")) === `net:[${inode}]`;
 }
 
+/** A forkproxy of a container names the directory in its environment only. */
 async function namesDirectory(pid: number, dir: string): Promise<boolean> {
   const program = basename(await readlink(`/proc/${pid}/exe`).catch(() => ""));
   if (program !== "incusd" && program !== "dnsmasq") return false;
-  const text = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
-  return text.includes(`${dir}/`);
+  const commandLine = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
+  const environment = await readFile(`/proc/${pid}/environ`, "utf8").catch(() => "");
+  return commandLine.includes(`${dir}/`) || environment.split("\0").includes(`INCUS_DIR=${dir}`);
 }
 
 /** Kills every process of a daemon, frozen ones included, waits until they are gone and removes their cgroups. */
