@@ -61,10 +61,10 @@ function locateFiles(host: HostConfig, locate: Locate): HostConfig {
   return {
     ...host,
     connection,
-    images: host.images.map((image, index) => ({
-      ...image,
-      source: locateImage(image.source, (key, file) => locate(here("images", index, key), file)),
-    })),
+    images: host.images.map(({ alias, source }, index) => {
+      if (!source) return { alias };
+      return { alias, source: locateImage(source, (key, file) => locate(here("images", index, key), file)) };
+    }),
     agents: Object.fromEntries(
       Object.entries(host.agents).map(([name, agent]) => [
         name,
@@ -75,13 +75,9 @@ function locateFiles(host: HostConfig, locate: Locate): HostConfig {
 }
 
 function locateImage(source: ImageSource, locate: (key: string, file: string) => string): ImageSource {
-  if (source.kind === "file") return { ...source, file: locate("file", source.file) };
-  if (source.kind !== "split") return source;
-  return {
-    ...source,
-    metadata: locate("metadata", source.metadata),
-    rootfs: locate("rootfs", source.rootfs),
-  };
+  if ("url" in source) return source;
+  if ("file" in source) return { ...source, file: locate("file", source.file) };
+  return { metadata: locate("metadata", source.metadata), rootfs: locate("rootfs", source.rootfs) };
 }
 
 function locateAgent(agent: AgentConfig, here: PropertyKey[], locate: Locate): AgentConfig {

@@ -94,6 +94,9 @@ const CONTROL = /[\u0000-\u0008\u000a-\u001f\u007f]/;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: finding them is the purpose.
 const CONTROL_IN_LINES = /[\u0000-\u0008\u000b-\u001f\u007f]/;
 
+const ROOT_DISK =
+  "the root disk comes from the pool. Set disk for its size, and further keys under devices.root";
+
 function agentIssues(agent: ParsedHost["agents"][string]): ConfigIssue[] {
   const issues: ConfigIssue[] = [];
   for (const [name, value] of Object.entries(agent.environment)) {
@@ -118,11 +121,12 @@ function agentIssues(agent: ParsedHost["agents"][string]): ConfigIssue[] {
   }
   for (const [name, device] of Object.entries(agent.devices)) {
     const path = ["devices", name];
-    if (device["type"] === undefined)
+    if (name === "root") {
+      const own = ["type", "path", "pool", "size"].find((key) => device[key] !== undefined);
+      if (own !== undefined) issues.push({ path: [...path, own], reason: ROOT_DISK });
+    } else if (device["type"] === undefined) {
       issues.push({ path, reason: "a device needs a type, such as disk, nic or proxy" });
-    if (name === "root" || (device["type"] === "disk" && device["path"] === "/")) {
-      issues.push({ path, reason: "the root disk comes from pool and disk. Set disk for its size" });
-    }
+    } else if (device["type"] === "disk" && device["path"] === "/") issues.push({ path, reason: ROOT_DISK });
     for (const [key, value] of Object.entries(device)) {
       if (CONTROL.test(value))
         issues.push({ path: [...path, key], reason: "must hold no control character" });

@@ -32,18 +32,16 @@ const section = <T extends z.ZodType>(schema: T) => z.preprocess((value) => valu
 /** As `section`, for lists. */
 const list = <T extends z.ZodType>(item: T) => z.preprocess((value) => value ?? [], z.array(item));
 
-/** A size such as `50GiB`, parsed to bytes. */
-const Size = z
+const SizeText = z
   .union([z.string(), z.number()], { error: "must be a size such as 50GiB" })
-  .transform((value, context) => {
-    const bytes = parseBytes(String(value));
-    if (bytes !== undefined && bytes > 0) return bytes;
-    context.addIssue({
-      code: "custom",
-      message: `${quote(String(value))} is no size. Write a whole number above 0 with a unit: 512MiB, 50GiB, 1TiB`,
-    });
-    return z.NEVER;
+  .transform(String)
+  .refine((text) => (parseBytes(text) ?? 0) > 0, {
+    error: ({ input }) =>
+      `${quote(String(input))} is no size. Write a whole number above 0 with a unit: 512MiB, 50GiB, 1TiB`,
   });
+
+/** A size such as `50GiB`, parsed to bytes. */
+const Size = SizeText.transform((text) => parseBytes(text) ?? 0);
 
 const MILLISECONDS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 
@@ -119,12 +117,11 @@ const ImageObject = strict({
   sha256: z.string().optional(),
 });
 
-/** Where an image comes from: `host` means it is in the host's image store already. */
+/** Where an image comes from when the host does not have it; paths as written until `checkFiles` made them absolute. */
 export type ImageSource =
-  | { kind: "host" }
-  | { kind: "file"; file: string }
-  | { kind: "split"; metadata: string; rootfs: string }
-  | { kind: "url"; url: string; sha256: string };
+  | { file: string; sha256?: string }
+  | { metadata: string; rootfs: string }
+  | { url: string; sha256: string };
 
 const IMAGE_FORMS =
   "an image has one of: file; metadata and rootfs; url and sha256; none of them where the host has it already";
@@ -132,26 +129,28 @@ const IMAGE_FORMS =
 const Image = z
   .preprocess((value) => (typeof value === "string" ? { alias: value } : value), ImageObject)
   .transform(
-    ({ alias, file, metadata, rootfs, url, sha256 }, context): { alias: string; source: ImageSource } => {
+    ({ alias, file, metadata, rootfs, url, sha256 }, context): { alias: string; source?: ImageSource } => {
       const issue = (message: string, path: string[] = []): never => {
         context.addIssue({ code: "custom", message, path });
         return z.NEVER;
       };
-      const given = [file, metadata ?? rootfs, url ?? sha256].filter((one) => one !== undefined).length;
-      if (given > 1) return issue(IMAGE_FORMS);
-      if (file !== undefined) return { alias, source: { kind: "file", file } };
-      if (metadata !== undefined || rootfs !== undefined) {
-        if (metadata === undefined || rootfs === undefined) return issue(IMAGE_FORMS);
-        return { alias, source: { kind: "split", metadata, rootfs } };
+      const given = [file, metadata ?? rootfs, url].filter((one) => one !== undefined).length;
+      if (given > 1 || (given === 0 && sha256 !== undefined)) return issue(IMAGE_FORMS);
+      if (given === 0) return { alias };
+      if (sha256 !== undefined && !/^[0-9a-fA-F]{64}$/.test(sha256)) return issue(SHA256, ["sha256"]);
+      const sum = sha256?.toLowerCase();
+      if (file !== undefined)
+        return { alias, source: { file, ...(sum === undefined ? {} : { sha256: sum }) } };
+      if (url !== undefined) {
+        if (!isHttps(url)) return issue("must be an https:// URL", ["url"]);
+        return sum === undefined ? issue(SHA256, ["sha256"]) : { alias, source: { url, sha256: sum } };
       }
-      if (url === undefined && sha256 === undefined) return { alias, source: { kind: "host" } };
-      if (url === undefined || !isHttps(url)) return issue("must be an https:// URL", ["url"]);
-      if (sha256 === undefined || !/^[0-9a-fA-F]{64}$/.test(sha256)) {
-        return issue("must be the file's SHA-256, 64 hex digits (sha256sum FILE)", ["sha256"]);
-      }
-      return { alias, source: { kind: "url", url, sha256: sha256.toLowerCase() } };
+      if (metadata === undefined || rootfs === undefined || sum !== undefined) return issue(IMAGE_FORMS);
+      return { alias, source: { metadata, rootfs } };
     },
   );
+
+const SHA256 = "must be the file's SHA-256, 64 hex digits (sha256sum FILE)";
 
 function isHttps(text: string): boolean {
   return /^https:\/\//.test(text) && URL.canParse(text) && !/\s/.test(text);
@@ -222,9 +221,11 @@ const Container = section(
 const Agent = strict({
   /** Alias of the image. */
   image: ImageAliasName,
-  memory: Size.optional(),
+  /** Size as Incus takes it, for example `2GiB`. */
+  memory: SizeText.optional(),
   cpu: CpuLimit.optional(),
-  disk: Size.optional(),
+  /** Size of the root disk as Incus takes it, for example `40GiB`. */
+  disk: SizeText.optional(),
   /** User id of the host that is root in the agent (`raw.idmap: both <uid> 0`). */
   idmapUid: Id.min(1, "must not be root of the host").optional(),
   /** Environment variables; values are secrets. */

@@ -8,22 +8,22 @@ export type { ImageSource, Ready };
 /** Name of the config key, for messages. */
 export const HOSTS_KEY = "taos-hosts:hosts";
 
-/** One image to keep warm. */
+/** One image to keep warm. Without a source it must be in the host's image store. */
 export interface ImageConfig {
   alias: string;
-  source: ImageSource;
+  source?: ImageSource;
 }
 
 /** An existing container and what may be done to it. Times in ms. */
 export type ContainerConfig = Omit<ParsedHost["containers"][string], "project"> & { project: string };
 
-/** A container that this stack creates. Sizes in bytes, times in ms; `environment` values and `files` are secrets. */
+/** A container that this stack creates. Times in ms; `environment` values and `files` are secrets. */
 export type AgentConfig = Omit<ParsedHost["agents"][string], "project"> & { project: string };
 
 export type PoolConfig = ParsedHost["pool"];
 export type OptInConfig = ParsedHost["optIn"];
 
-/** One host of the stack config, defaults applied. Sizes in bytes, times in ms. */
+/** One host of the stack config, defaults applied. The pool's size in bytes, times in ms. */
 export interface HostConfig {
   name: string;
   /** How to reach it, as the resources take it. */
@@ -126,7 +126,7 @@ function settle(name: string, host: ParsedHost): HostConfig {
     connection: { name, connection, ...(tls ? { tls } : {}) },
     project,
     pool,
-    images: [...host.images, ...extra.map((alias): ImageConfig => ({ alias, source: { kind: "host" } }))],
+    images: [...host.images, ...extra.map((alias): ImageConfig => ({ alias }))],
     containers: inProject(host.containers),
     agents: inProject(host.agents),
     optIn,
