@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { access, readdir, statfs } from "node:fs/promises";
+import { access, readdir, rm, statfs } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { execa } from "execa";
 import type { IncusClient } from "./incus/client.ts";
@@ -16,8 +16,10 @@ export interface HostFiles {
   path(...segments: string[]): string;
   /** True where the path below Incus' directory exists. */
   exists(...segments: string[]): Promise<boolean>;
-  /** Names in a directory below Incus' directory; empty where it does not exist. */
+  /** Names in a directory below Incus' directory; empty where it does not exist. @throws where it cannot be read */
   list(...segments: string[]): Promise<string[]>;
+  /** Deletes one file below Incus' directory. */
+  remove(...segments: string[]): Promise<void>;
   /** Bytes that are free for Incus' directory. */
   freeBytes(): Promise<number>;
   /** Bytes that each path (as given by `path`) occupies; null where it could not be measured in time. */
@@ -41,7 +43,8 @@ export async function openHostFiles(client: IncusClient): Promise<HostFiles | un
   const prefix = pid > 0 && (await isIncusd(pid)) ? `/proc/${pid}/root` : "";
   if (prefix === "") return undefined;
   for (const candidate of candidates) {
-    if (candidate && (await reachable(join(prefix, candidate, "storage-pools")))) return localFiles(join(prefix, candidate));
+    if (candidate && (await reachable(join(prefix, candidate, "storage-pools"))))
+      return localFiles(join(prefix, candidate));
   }
   return undefined;
 }
@@ -58,13 +61,20 @@ async function reachable(path: string): Promise<boolean> {
   );
 }
 
+/** Only an absent directory is an empty one: what cannot be read may hold anything. */
+function noneWhereAbsent(error: NodeJS.ErrnoException): string[] {
+  if (error.code === "ENOENT") return [];
+  throw error;
+}
+
 function localFiles(incusDirectory: string): HostFiles {
   const path = (...segments: string[]): string => join(incusDirectory, ...segments);
   return {
     incusDirectory,
     path,
     exists: (...segments) => reachable(path(...segments)),
-    list: (...segments) => readdir(path(...segments)).catch(() => []),
+    list: (...segments) => readdir(path(...segments)).catch(noneWhereAbsent),
+    remove: (...segments) => rm(path(...segments)),
     async freeBytes() {
       const stats = await statfs(incusDirectory);
       return stats.bavail * stats.bsize;
@@ -72,12 +82,16 @@ function localFiles(incusDirectory: string): HostFiles {
     async measure(paths, deadline) {
       const sizes = new Map<string, number | null>(paths.map((one) => [one, null]));
       if (paths.length === 0) return sizes;
-      const { stdout } = await execa("du", ["--summarize", "--block-size=1", "--one-file-system", "--null", "--", ...paths], {
-        reject: false,
-        timeout: deadline,
-        stdin: "ignore",
-        maxBuffer: 64 * 1024 * 1024,
-      });
+      const { stdout } = await execa(
+        "du",
+        ["--summarize", "--block-size=1", "--one-file-system", "--null", "--", ...paths],
+        {
+          reject: false,
+          timeout: deadline,
+          stdin: "ignore",
+          maxBuffer: 64 * 1024 * 1024,
+        },
+      );
       for (const record of stdout.split("\0")) {
         const tab = record.indexOf("\t");
         if (tab > 0) sizes.set(record.slice(tab + 1), Number(record.slice(0, tab)));

@@ -40,7 +40,9 @@ export interface PoolWish {
 
 /** The facts: what one look at the host showed. */
 export interface PoolFacts {
-  pool?: { driver: string; status: string; sizeBytes?: number | undefined; contents: PoolContents } | undefined;
+  pool?:
+    | { driver: string; status: string; sizeBytes?: number | undefined; contents: PoolContents }
+    | undefined;
   /** The pool named by `insteadOf`, where it exists. */
   original?: { driver: string } | undefined;
   /** A copy-on-write pool `<name>-cow` exists: migration has begun, the `dir` pool stays. */
@@ -49,6 +51,10 @@ export interface PoolFacts {
   usableDrivers: string[];
   /** Bytes free for the loop file on the host; null where unknown. */
   hostFreeBytes: number | null;
+  /** A loop file or directory of this pool's name that the database does not know, below Incus' directory. */
+  strays?: string[] | undefined;
+  /** The daemon runs in an unprivileged container, where no file system can be mounted. */
+  unprivileged?: boolean | undefined;
 }
 
 /** What is done to the pool, by planner and provider alike. */
@@ -86,7 +92,8 @@ export function chooseDriver(
     if (usable.includes("zfs")) return { driver: "zfs" };
     return {
       refusal: "neither btrfs nor zfs can be used on this host",
-      remedy: "Install btrfs-progs (apt-get install btrfs-progs) and a kernel with btrfs, or set driver: dir.",
+      remedy:
+        "Install btrfs-progs (apt-get install btrfs-progs) and a kernel with btrfs, or set driver: dir.",
     };
   }
   if (usable.includes(wanted)) return { driver: wanted };
@@ -144,7 +151,8 @@ export function decidePool(wish: PoolWish, facts: PoolFacts): PoolDecision {
       blockers: [],
     };
   }
-  if (wish.driver === "dir" && pool.driver === "dir") return { action: "adopt", driver: "dir", reason: "driver: dir is set" };
+  if (wish.driver === "dir" && pool.driver === "dir")
+    return { action: "adopt", driver: "dir", reason: "driver: dir is set" };
   if (pool.driver === "dir") return decideDir(wish, facts, pool.contents, choice);
   if (wish.driver === "auto" ? isCopyOnWrite(pool.driver) : wish.driver === pool.driver) {
     if (wish.size !== undefined && pool.sizeBytes !== undefined && wish.size > pool.sizeBytes) {
@@ -190,7 +198,10 @@ function decideDir(
       action: "leave",
       driver: "dir",
       reason: `pool ${wish.name}-cow has taken over`,
-      remedy: blockers.length === 0 ? `It is empty; incus storage delete ${wish.name} frees it once no profile names it.` : "",
+      remedy:
+        blockers.length === 0
+          ? `It is empty; incus storage delete ${wish.name} frees it once no profile names it.`
+          : "",
       blockers,
     };
   }
@@ -205,11 +216,17 @@ function decideDir(
         blockers,
       };
     }
-    return { action: "refuse", reason, remedy: "Name them under optIn.migrate or set driver: dir.", blockers };
+    return {
+      action: "refuse",
+      reason,
+      remedy: "Name them under optIn.migrate or set driver: dir.",
+      blockers,
+    };
   }
   if (contents.leftovers === null) {
     const refusal = {
-      reason: "the files in its directory cannot be read over this connection, and recreating it would delete files unknown to the database",
+      reason:
+        "the files in its directory cannot be read over this connection, and recreating it would delete files unknown to the database",
       remedy: "Run on the host itself as root (connection: unix), or set driver: dir.",
       blockers: [],
     };
@@ -227,12 +244,32 @@ function decideNew(
   facts: PoolFacts,
   choice: ReturnType<typeof chooseDriver>,
 ): PoolDecision {
-  if ("refusal" in choice) return { action: "refuse", reason: choice.refusal, remedy: choice.remedy, blockers: [] };
+  if ("refusal" in choice)
+    return { action: "refuse", reason: choice.refusal, remedy: choice.remedy, blockers: [] };
   const { driver } = choice;
+  const strays = (facts.strays ?? []).filter((path) => action === "create" || path.startsWith("disks/"));
+  if (strays.length > 0) {
+    return {
+      action: "refuse",
+      reason: `${strays.join(" and ")} in Incus' directory belongs to no pool, and creating one of that name would destroy it`,
+      remedy:
+        "Look what it holds (incus admin recover finds the pool of a lost database), then move it away, or give the pool another name.",
+      blockers: [],
+    };
+  }
   if (driver === "dir") {
     return action === "create"
       ? { action, driver, reason }
       : { action: "adopt", driver: "dir", reason: "driver: dir is set" };
+  }
+  if (facts.unprivileged) {
+    return {
+      action: "refuse",
+      reason: "Incus runs in an unprivileged container here, which cannot mount a file system",
+      remedy:
+        "Make it a privileged container with nesting (Proxmox: unprivileged: 0, features: nesting=1), or set driver: dir.",
+      blockers: [],
+    };
   }
   if (wish.source !== "loop") return { action, driver, reason };
   const room = chooseLoopSize(wish.size, facts.hostFreeBytes);

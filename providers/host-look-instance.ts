@@ -1,0 +1,99 @@
+import { parseBytes } from "./bytes.ts";
+import type { Instance, Profile } from "./incus/schemas.ts";
+import { rootDisk } from "./root-disk.ts";
+
+/** One device, reduced to what placement needs. */
+export interface DeviceLook {
+  /** `disk`, `nic`, `proxy`, … */
+  type: string;
+  /** Disk, nic and proxy keys of DEVICE_KEYS. */
+  keys: Record<string, string>;
+  /** The profile it comes from; null for a local one. */
+  profile: string | null;
+}
+
+/** One instance. Sizes in bytes; null where unknown. */
+export interface InstanceLook {
+  name: string;
+  project: string;
+  type: string;
+  status: string;
+  ephemeral: boolean;
+  profiles: string[];
+  /** Only keys that `isPlainKey` lets through: never `environment.*` or cloud-init data. */
+  config: Record<string, string>;
+  hasRawIdmap: boolean;
+  devices: Record<string, DeviceLook>;
+  /** Where the root disk is, and the profile that says so (null: its own device). Null where it has none. */
+  root: { pool: string; profile: string | null; sizeBytes: number | null } | null;
+  snapshots: string[];
+  /** Server-side backups; a move between pools would lose them. */
+  backups: number;
+  bytes: number | null;
+  snapshotBytes: number | null;
+}
+
+const PLAIN_KEYS = ["volatile.base_image", "volatile.uuid", "boot.autostart"];
+const PLAIN_PREFIXES = ["user.taos.", "security.protection."];
+const DEVICE_KEYS: Record<string, string[]> = {
+  disk: ["path", "pool", "source", "size"],
+  nic: ["name", "network", "nictype", "parent", "ipv4.address"],
+  proxy: ["listen", "connect", "bind"],
+};
+
+function isPlainKey(key: string): boolean {
+  return PLAIN_KEYS.includes(key) || PLAIN_PREFIXES.some((prefix) => key.startsWith(prefix));
+}
+
+/** A disk device with the keys that are looked at. */
+export function diskKeys(device: Record<string, string>): Record<string, string> {
+  return pick(device, DEVICE_KEYS["disk"] ?? []);
+}
+
+function pick(device: Record<string, string>, keys: string[]): Record<string, string> {
+  return Object.fromEntries(Object.entries(device).filter(([key]) => keys.includes(key)));
+}
+
+/** Reduces an instance of the API. `profileProject` is the project whose profiles it uses. */
+export function instanceLook(
+  instance: Instance,
+  profiles: readonly Profile[],
+  profileProject: string,
+): InstanceLook {
+  const giverOf = (device: string): string | null => {
+    if (instance.devices[device]) return null;
+    const has = (name: string): boolean =>
+      profiles.some(
+        (one) => one.name === name && one.project === profileProject && one.devices[device] !== undefined,
+      );
+    return instance.profiles.findLast(has) ?? null;
+  };
+  const devices = Object.entries(instance.expanded_devices).map(([name, device]): [string, DeviceLook] => {
+    const type = device["type"] ?? "";
+    return [name, { type, keys: pick(device, DEVICE_KEYS[type] ?? []), profile: giverOf(name) }];
+  });
+  const root = rootDisk(instance.expanded_devices);
+  const usage = root ? (instance.state?.disk[root.name]?.usage ?? -1) : -1;
+  return {
+    name: instance.name,
+    project: instance.project,
+    type: instance.type,
+    status: instance.status,
+    ephemeral: instance.ephemeral,
+    profiles: instance.profiles,
+    config: Object.fromEntries(Object.entries(instance.config).filter(([key]) => isPlainKey(key))),
+    hasRawIdmap: instance.expanded_config["raw.idmap"] !== undefined,
+    devices: Object.fromEntries(devices),
+    root: root
+      ? {
+          pool: root.pool,
+          profile: giverOf(root.name),
+          sizeBytes: root.device["size"] === undefined ? null : (parseBytes(root.device["size"]) ?? null),
+        }
+      : null,
+    snapshots: (instance.snapshots ?? []).map(({ name }) => name.split("/").at(-1) ?? name),
+    backups: instance.backups?.length ?? 0,
+    bytes: usage >= 0 ? usage : null,
+    snapshotBytes: null,
+  };
+}

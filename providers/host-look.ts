@@ -1,0 +1,229 @@
+import { z } from "zod";
+import { parseBytes } from "./bytes.ts";
+import { IncusApiError, VisibleError } from "./errors.ts";
+import { isUnprivilegedHere, usableDrivers } from "./host-drivers.ts";
+import { type HostFiles, openHostFiles } from "./host-files.ts";
+import { findLeftovers, findStrays } from "./host-leftovers.ts";
+import { diskKeys, type InstanceLook, instanceLook } from "./host-look-instance.ts";
+import { measureInstances } from "./host-sizes.ts";
+import type { IncusClient } from "./incus/client.ts";
+import { api } from "./incus/paths.ts";
+import * as schemas from "./incus/schemas.ts";
+
+/** A volume of a pool, snapshots apart. */
+export interface VolumeLook {
+  name: string;
+  project: string;
+  type: string;
+}
+
+/** A storage pool and everything on it. Sizes in bytes; null where unknown. */
+export interface PoolLook {
+  name: string;
+  driver: string;
+  status: string;
+  source: string;
+  sizeBytes: number | null;
+  freeBytes: number | null;
+  /** False where this caller may not see the pool's settings: then nothing proves that it is empty. */
+  visible: boolean;
+  usedBy: string[];
+  /** Instance and custom volumes, without their snapshots. */
+  volumes: VolumeLook[];
+  /** `volume/snapshot` with their project. */
+  volumeSnapshots: VolumeLook[];
+  buckets: { name: string; project: string }[];
+  /** Fingerprints of the images unpacked here. */
+  warm: string[];
+  /** Paths on a `dir` pool that the database does not know; null where the host's files are out of reach. */
+  leftovers: string[] | null;
+}
+
+export interface ProfileLook {
+  name: string;
+  project: string;
+  /** Disk devices by name. */
+  disks: Record<string, Record<string, string>>;
+  hasNetworkInterface: boolean;
+}
+
+/**
+ * What one read-only look at a host showed: plain JSON, without a secret (no `environment.*`, no other config than
+ * a short list of keys). Planner, report and providers work from it.
+ */
+export interface HostLook {
+  server: { name: string; version: string; kernel: string };
+  projects: { name: string; ownProfiles: boolean; ownImages: boolean }[];
+  pools: PoolLook[];
+  instances: InstanceLook[];
+  profiles: ProfileLook[];
+  images: { fingerprint: string; project: string; aliases: string[]; bytes: number }[];
+  networks: { name: string; type: string; managed: boolean }[];
+  /** Daemon settings that keep a volume on a pool. */
+  daemonVolumes: { setting: string; pool: string; volume: string }[];
+  /** Drivers that can really be used (see host-drivers.ts). */
+  usableDrivers: string[];
+  /** Bytes free for a loop file; null where unknown. */
+  hostFreeBytes: number | null;
+  /** True where the daemon runs in an unprivileged container and cannot mount a file system; null where unknown. */
+  unprivileged: boolean | null;
+  /** Whether the host's files could be read: leftovers and sizes are known. */
+  filesReadable: boolean;
+  /** Loop files and pool directories that belong to no pool of the database; they block a new pool of that name. */
+  strays: string[];
+}
+
+export interface LookOptions {
+  /** Milliseconds for the whole look. */
+  deadline: number;
+  /** Measure instance volumes on `dir` pools (du); takes time on slow media. */
+  sizes: boolean;
+  signal?: AbortSignal;
+}
+
+const ALL = { recursion: 1, "all-projects": "true" } as const;
+
+/**
+ * Looks at a host without writing: a constant number of requests, whatever the number of containers (seven, and three
+ * for each pool), in parallel.
+ * @throws UnreachableError, DeadlineError, VisibleError where the daemon does not trust this client
+ */
+export async function lookAtHost(client: IncusClient, options: LookOptions): Promise<HostLook> {
+  const until = Date.now() + options.deadline;
+  const get = <S extends z.ZodType>(path: string, schema: S, query = {}): Promise<z.output<S>> =>
+    client.get(path, schema, {
+      query,
+      deadline: Math.max(1, until - Date.now()),
+      ...(options.signal ? { signal: options.signal } : {}),
+    });
+  const server = await get("/1.0", schemas.Server);
+  if (server.auth !== "trusted") {
+    throw new VisibleError(
+      `Host "${client.host.name}" does not trust this client. On the host run: incus config trust add, and use its token or certificate.`,
+    );
+  }
+  const [projects, pools, instances, profiles, images, networks, files] = await Promise.all([
+    get(api("projects"), z.array(schemas.Project), { recursion: 1 }),
+    get(api("storage-pools"), z.array(schemas.StoragePool), { recursion: 1 }),
+    get(api("instances"), z.array(schemas.Instance), { ...ALL, recursion: 2 }),
+    get(api("profiles"), z.array(schemas.Profile), ALL),
+    get(api("images"), z.array(schemas.Image), ALL),
+    get(api("networks"), z.array(schemas.Network), { recursion: 1 }),
+    openHostFiles(client),
+  ]);
+  const poolLooks = await Promise.all(pools.map((pool) => lookAtPool(pool, get)));
+  if (files) await addLeftovers(poolLooks, files);
+  const ownProfiles = new Set(
+    projects.filter((one) => one.config["features.profiles"] !== "false").map((one) => one.name),
+  );
+  const looks = instances.map((instance) =>
+    instanceLook(instance, profiles, ownProfiles.has(instance.project) ? instance.project : "default"),
+  );
+  if (files && options.sizes)
+    await measureInstances(looks, poolLooks, files, Math.max(1, until - Date.now()));
+  return {
+    server: {
+      name: server.environment?.server_name ?? "",
+      version: server.environment?.server_version ?? "",
+      kernel: server.environment?.kernel_version ?? "",
+    },
+    projects: projects.map(({ name, config }) => ({
+      name,
+      ownProfiles: ownProfiles.has(name),
+      ownImages: config["features.images"] !== "false",
+    })),
+    pools: poolLooks,
+    instances: looks.sort((a, b) => a.project.localeCompare(b.project) || a.name.localeCompare(b.name)),
+    profiles: profiles.map(profileLook),
+    images: images.map(({ fingerprint, project, aliases, size }) => ({
+      fingerprint,
+      project,
+      aliases: aliases.map(({ name }) => name),
+      bytes: size,
+    })),
+    networks: networks.map(({ name, type, managed }) => ({ name, type, managed })),
+    daemonVolumes: daemonVolumes(server.config),
+    usableDrivers: await usableDrivers(server, files),
+    hostFreeBytes: files ? await files.freeBytes() : freeByDirPool(poolLooks),
+    unprivileged: client.endpoint.kind === "unix" ? await isUnprivilegedHere() : null,
+    filesReadable: files !== undefined,
+    strays: files ? await findStrays(files, pools) : [],
+  };
+}
+
+type Get = <S extends z.ZodType>(path: string, schema: S, query?: object) => Promise<z.output<S>>;
+
+async function lookAtPool(pool: schemas.StoragePool, get: Get): Promise<PoolLook> {
+  const available = pool.status === "Created" || pool.status === "";
+  const [volumes, buckets, resources] = await Promise.all([
+    get(api("storage-pools", pool.name, "volumes"), z.array(schemas.StorageVolume), ALL),
+    // Drivers without buckets answer with 400.
+    get(api("storage-pools", pool.name, "buckets"), z.array(schemas.StorageBucket), ALL).catch(
+      noneOn(400, []),
+    ),
+    // A pool that is not available answers with an error; its space is unknown.
+    available
+      ? get(api("storage-pools", pool.name, "resources"), schemas.PoolResources).catch(
+          noneOn(undefined, undefined),
+        )
+      : undefined,
+  ]);
+  const own = volumes.filter(({ type }) => type !== "image");
+  const look = ({ name, project, type }: schemas.StorageVolume): VolumeLook => ({ name, project, type });
+  const size = pool.config?.["size"];
+  return {
+    name: pool.name,
+    driver: pool.driver,
+    status: pool.status,
+    source: pool.config?.["volatile.initial_source"] ?? pool.config?.["source"] ?? "",
+    sizeBytes: size === undefined ? null : (parseBytes(size) ?? null),
+    freeBytes: resources && resources.space.total > 0 ? resources.space.total - resources.space.used : null,
+    visible: pool.config !== null,
+    usedBy: pool.used_by,
+    volumes: own.filter(({ name }) => !name.includes("/")).map(look),
+    volumeSnapshots: own.filter(({ name }) => name.includes("/")).map(look),
+    buckets: buckets.map(({ name, project }) => ({ name, project })),
+    warm: volumes.filter(({ type }) => type === "image").map(({ name }) => name),
+    leftovers: null,
+  };
+}
+
+async function addLeftovers(pools: PoolLook[], files: HostFiles): Promise<void> {
+  for (const pool of pools) {
+    if (pool.driver === "dir") pool.leftovers = await findLeftovers(files, pool);
+  }
+}
+
+/** Answers an API error with this status (any, where undefined) by a fallback. */
+function noneOn<T>(status: number | undefined, fallback: T): (error: unknown) => T {
+  return (error) => {
+    if (error instanceof IncusApiError && (status === undefined || error.status === status)) return fallback;
+    throw error;
+  };
+}
+
+function profileLook(profile: schemas.Profile): ProfileLook {
+  const devices = Object.entries(profile.devices);
+  const disks = devices.filter(([, device]) => device["type"] === "disk");
+  return {
+    name: profile.name,
+    project: profile.project,
+    disks: Object.fromEntries(disks.map(([name, device]) => [name, diskKeys(device)])),
+    hasNetworkInterface: devices.some(([, device]) => device["type"] === "nic"),
+  };
+}
+
+/** `storage.backups_volume` and its like: value `pool/volume`. */
+function daemonVolumes(config: Record<string, string>): HostLook["daemonVolumes"] {
+  return Object.entries(config).flatMap(([setting, value]) => {
+    if (!/^storage\..*_volume$/.test(setting)) return [];
+    const [pool = "", volume = ""] = value.split("/");
+    return pool === "" ? [] : [{ setting, pool, volume }];
+  });
+}
+
+/** A `dir` pool in Incus' own directory shares the host's file system. */
+function freeByDirPool(pools: PoolLook[]): number | null {
+  const pool = pools.find(({ driver, source }) => driver === "dir" && source.includes("/storage-pools/"));
+  return pool?.freeBytes ?? null;
+}
