@@ -1,7 +1,44 @@
+import { VisibleError } from "./errors.ts";
+import { instanceProvider } from "./instance.ts";
+import { instancePlacementProvider } from "./instance-placement.ts";
+import { networkProvider } from "./network.ts";
+import { profileDevicesProvider } from "./profile-devices.ts";
+import type { DynamicProvider } from "./resource.ts";
+import type { Kind } from "./shim.ts";
+import { storagePoolProvider } from "./storage-pool.ts";
+import { warmImageProvider } from "./warm-image.ts";
+
 export { formatBytes, parseBytes } from "./bytes.ts";
 export * from "./errors.ts";
 export { clientFor, type IncusClient } from "./incus/client.ts";
+export { type HostLook, type LookOptions, lookAtHost, type PoolLook, type ProfileLook } from "./host-look.ts";
+export type { DeviceLook, InstanceLook } from "./host-look-instance.ts";
 export { HostConnection } from "./incus/connection.ts";
 export { ImageAliasName, InstanceName, nearestNames, ObjectName, PoolName } from "./names.ts";
+export { qualifiedName } from "./root-disk.ts";
 export { OWNER_KEY, type Ownership, ownerMark, ownershipOf } from "./ownership.ts";
 export * from "./pool-decision.ts";
+export { poolContents, poolFactsOf } from "./pool-facts.ts";
+export { Instance } from "./instance.ts";
+export type { InstanceFile } from "./instance-config.ts";
+export { InstancePlacement } from "./instance-placement.ts";
+export { Network } from "./network.ts";
+export { ProfileDevices } from "./profile-devices.ts";
+export { StoragePool } from "./storage-pool.ts";
+export { type ImageSource, WarmImage } from "./warm-image.ts";
+
+const PROVIDERS: Record<Kind, DynamicProvider> = {
+  Instance: instanceProvider,
+  InstancePlacement: instancePlacementProvider,
+  Network: networkProvider,
+  ProfileDevices: profileDevicesProvider,
+  StoragePool: storagePoolProvider,
+  WarmImage: warmImageProvider,
+};
+
+/** The implementation of a kind of resource; what Pulumi keeps in state calls this by name (see shim.ts). */
+export function get(kind: Kind): DynamicProvider {
+  const provider = Object.hasOwn(PROVIDERS, kind) ? PROVIDERS[kind] : undefined;
+  if (!provider) throw new VisibleError(`This taos-hosts knows no resource kind "${kind}". Use the version that made it.`);
+  return provider;
+}

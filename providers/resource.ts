@@ -1,3 +1,4 @@
+import type * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { IncusApiError, isNotFound, messageOf, UnreachableError, VisibleError } from "./errors.ts";
 import { type IncusClient, clientFor } from "./incus/client.ts";
@@ -17,6 +18,11 @@ export const CommonArgs = z.object({
 });
 export type CommonArgs = z.infer<typeof CommonArgs>;
 
+/** A resource's constructor arguments: its schema's input, each field possibly an output of another resource. */
+export type InputsOf<Schema extends z.ZodType> = {
+  [Key in keyof z.input<Schema>]: pulumi.Input<z.input<Schema>[Key]>;
+};
+
 /** Fields that every state has beside the args. */
 export interface CommonState {
   schemaVersion: number;
@@ -30,18 +36,25 @@ export interface DiffResult {
   replaces?: string[];
 }
 
+export interface CheckFailure {
+  property: string;
+  reason: string;
+}
+
 /** One resource's lifecycle, with parsed args. States are plain JSON and hold the args under the same names. */
 export interface Lifecycle<Args extends CommonArgs, State extends Args & CommonState> {
   /** Parses args; may fill in defaults. */
   args: z.ZodType<Args>;
-  /** Rules that need more than one field, without network. @returns messages with the argument they concern */
-  check?(args: Args, olds: unknown): { property: string; reason: string }[];
+  /** Rules that need more than one field, or local files; without network. @returns messages with their argument */
+  check?(args: Args): CheckFailure[] | Promise<CheckFailure[]>;
+  /** An argument that tells create or update something about this run only: handed to them, never kept in state. */
+  ephemeral?: keyof Args & string;
   /** Compares what is (the state as the last refresh saw it) with what is wanted. No network. */
   diff(state: State, args: Args): DiffResult;
-  create(args: Args, client: IncusClient): Promise<{ id: string; state: State }>;
+  create(args: Args, client: IncusClient, ephemeral?: string): Promise<{ id: string; state: State }>;
   /** What is on the host now, or undefined where it is gone. */
   read(id: string, state: State, client: IncusClient): Promise<State | undefined>;
-  update(id: string, state: State, args: Args, client: IncusClient): Promise<State>;
+  update(id: string, state: State, args: Args, client: IncusClient, ephemeral?: string): Promise<State>;
   delete(id: string, state: State, client: IncusClient): Promise<void>;
 }
 
@@ -62,7 +75,7 @@ export class PartialFailure<State> extends VisibleError {
 
 /** The methods as Pulumi's dynamic provider calls them. Props carry `__provider`, secrets in clear, unknowns as UNKNOWN. */
 export interface DynamicProvider {
-  check(olds: unknown, news: unknown): Promise<{ inputs: unknown; failures: { property: string; reason: string }[] }>;
+  check(olds: unknown, news: unknown): Promise<{ inputs: unknown; failures: CheckFailure[] }>;
   diff(id: string, olds: unknown, news: unknown): Promise<{ changes: boolean; replaces: string[]; deleteBeforeReplace: boolean }>;
   create(inputs: unknown): Promise<{ id: string; outs: unknown }>;
   read(id: string, props: unknown): Promise<{ id: string; props?: unknown }>;
@@ -84,10 +97,19 @@ export function dynamicProvider<Args extends CommonArgs, State extends Args & Co
     throw new VisibleError(`${kind}: ${issue?.path.join(".") ?? ""}: ${issue?.message ?? "invalid"}`);
   };
   const stateOf = (raw: unknown): State => strip(raw) as State;
+  // check and create or update run in one provider process; owner marks are unique per object.
+  const ephemerals = new Map<string, string>();
+  const takeEphemeral = (args: Args): string | undefined => ephemerals.get(args.owner);
 
   return {
-    async check(olds, news) {
+    async check(_olds, news) {
       const props = Props.parse(news);
+      const { ephemeral } = lifecycle;
+      if (ephemeral !== undefined) {
+        const value = props[ephemeral];
+        if (typeof value === "string" && value !== UNKNOWN) ephemerals.set(String(props["owner"]), value);
+        delete props[ephemeral];
+      }
       const { __provider, ...raw } = props;
       const parsed = lifecycle.args.safeParse(raw);
       if (!parsed.success) {
@@ -97,7 +119,7 @@ export function dynamicProvider<Args extends CommonArgs, State extends Args & Co
         return { inputs: props, failures };
       }
       if (containsUnknown(raw)) return { inputs: props, failures: [] };
-      return { inputs: props, failures: lifecycle.check?.(parsed.data, strip(olds)) ?? [] };
+      return { inputs: props, failures: (await lifecycle.check?.(parsed.data)) ?? [] };
     },
 
     async diff(_id, olds, news) {
@@ -122,7 +144,7 @@ export function dynamicProvider<Args extends CommonArgs, State extends Args & Co
     async create(inputs) {
       const args = parse(inputs);
       return guarded(kind, args.host, inputs, async (client) => {
-        const { id, state } = await lifecycle.create(args, client);
+        const { id, state } = await lifecycle.create(args, client, takeEphemeral(args));
         return { id: String(id), outs: plain(state) };
       });
     },
@@ -144,7 +166,7 @@ export function dynamicProvider<Args extends CommonArgs, State extends Args & Co
     async update(id, olds, news) {
       const args = parse(news);
       return guarded(kind, args.host, news, async (client) => {
-        const state = await lifecycle.update(id, stateOf(olds), args, client);
+        const state = await lifecycle.update(id, stateOf(olds), args, client, takeEphemeral(args));
         const { unreachable: _unreachable, ...rest } = state;
         return { outs: plain(rest) };
       });

@@ -51,22 +51,6 @@ export async function setImageAlias(
   }
 }
 
-/** Merges properties into an image's metadata. */
-export async function patchImageProperties(
-  client: IncusClient,
-  project: string,
-  fingerprint: string,
-  properties: Record<string, string>,
-): Promise<void> {
-  const path = api("images", fingerprint);
-  const { value, etag } = await client.getVersioned(path, Image, { query: { project } });
-  await client.write("PATCH", path, {
-    query: { project },
-    body: { properties: { ...value.properties, ...properties } },
-    etag,
-  });
-}
-
 export async function deleteImage(
   client: IncusClient,
   project: string,
@@ -80,22 +64,23 @@ export async function deleteImage(
 export type ImageFiles = { file: string } | { metadata: string; rootfs: string };
 
 /**
- * Uploads an image and returns its fingerprint. Streams from disk.
+ * Uploads an image and returns its fingerprint. Streams from disk; `properties` are added to the image's own.
  * @throws IncusApiError 409 where an image of this fingerprint is in the store already
  */
 export async function uploadImage(
   client: IncusClient,
   project: string,
   files: ImageFiles,
+  properties: Record<string, string>,
   wait: WaitOptions,
 ): Promise<string> {
-  const query = { project };
-  const base = { query, deadline: wait.deadline };
+  const headers = { "x-incus-properties": new URLSearchParams(properties).toString() };
+  const base = { query: { project }, deadline: wait.deadline };
   let operation: Awaited<ReturnType<IncusClient["start"]>>;
   if ("file" in files) {
     operation = await client.start("POST", api("images"), {
       ...base,
-      headers: { "content-type": "application/octet-stream", "x-incus-filename": basename(files.file) },
+      headers: { ...headers, "content-type": "application/octet-stream", "x-incus-filename": basename(files.file) },
       raw: createReadStream(files.file),
     });
   } else {
@@ -103,7 +88,7 @@ export async function uploadImage(
     // Incus reads the parts in this order: metadata, then rootfs (images.go, getImgPostInfo).
     form.append("metadata", await openAsBlob(files.metadata), basename(files.metadata));
     form.append("rootfs", await openAsBlob(files.rootfs), basename(files.rootfs));
-    operation = await client.start("POST", api("images"), { ...base, raw: form });
+    operation = await client.start("POST", api("images"), { ...base, headers, raw: form });
   }
   const done = await client.wait(operation, wait);
   return z.object({ fingerprint: z.string() }).parse(done.metadata).fingerprint;

@@ -1,0 +1,205 @@
+import { relative } from "node:path";
+import * as pulumi from "@pulumi/pulumi";
+import {
+  type HostConnection,
+  type ImageSource,
+  Instance,
+  InstancePlacement,
+  Network,
+  ownerMark,
+  ProfileDevices,
+  StoragePool,
+  WarmImage,
+} from "@taos-hosts/providers";
+import { agentFiles } from "./agent-files.ts";
+import type { AgentConfig, HostConfig } from "./config.ts";
+
+/** Bridge that a new host gets. taOS' firewall rules name it. */
+const BRIDGE = "incusbr0";
+
+/** What a host's resources need beside its config. */
+export interface HostContext {
+  /** Pulumi project and stack: part of the ownership marks. */
+  project: string;
+  stack: string;
+  /** What the plan says will be done to each pool, by name: the provider refuses when the host changed since. */
+  poolActions: Record<string, string>;
+}
+
+/** Stack output of one host. */
+export interface HostOutputs {
+  /** Pool that new containers of this stack are on. */
+  pool: pulumi.Output<string>;
+  driver: pulumi.Output<string>;
+  /** Pool of the default profile: where `incus launch` without options goes. */
+  launchPool: pulumi.Output<string>;
+  /** First IPv4 address of each agent. */
+  agents: Record<string, pulumi.Output<string>>;
+  /** Pool of each existing container in the config. */
+  containers: Record<string, pulumi.Output<string>>;
+}
+
+/**
+ * One host: pool, bridge, default profile, warm images, existing containers' placement, agents. Every resource in the
+ * config is declared on every run, whatever the host says: one that is left out would be deleted.
+ */
+export class Host extends pulumi.ComponentResource {
+  readonly outputs: HostOutputs;
+
+  constructor(config: HostConfig, context: HostContext, opts?: pulumi.ComponentResourceOptions) {
+    super("taos-hosts:infra:Host", config.name, {}, opts);
+    const host = portable(config.connection);
+    const owner = (name: string): string => ownerMark(context.project, context.stack, config.name, name);
+    const named = (name: string): string => `${config.name}/${name}`;
+    const after = (...dependsOn: pulumi.Resource[]): pulumi.CustomResourceOptions => ({ parent: this, dependsOn });
+
+    const { pool, optIn } = config;
+    const mainPool = new StoragePool(
+      named(pool.name),
+      { host, owner: owner(pool.name), ...pool, ...expectation(context, pool.name) },
+      { parent: this },
+    );
+    const cowName = `${pool.name}-cow`;
+    const cowPool =
+      optIn.migrate.length === 0
+        ? undefined
+        : new StoragePool(
+            named(cowName),
+            {
+              host,
+              owner: owner(cowName),
+              name: cowName,
+              driver: pool.driver === "zfs" ? "zfs" : pool.driver === "btrfs" ? "btrfs" : "auto",
+              insteadOf: pool.name,
+              ...(pool.size === undefined ? {} : { size: pool.size }),
+              ...expectation(context, cowName),
+            },
+            after(mainPool),
+          );
+    const serving = cowPool ?? mainPool;
+
+    const network = new Network(named(BRIDGE), { host, owner: owner(BRIDGE), name: BRIDGE }, { parent: this });
+
+    const images = config.images.map(
+      ({ alias, source }) =>
+        new WarmImage(
+          named(alias),
+          {
+            host,
+            owner: owner(alias),
+            alias,
+            project: config.project,
+            pool: serving.pool,
+            ...(source ? { source: portableSource(source) } : {}),
+          },
+          after(serving),
+        ),
+    );
+
+    const placements = Object.entries(config.containers).map(([name, container]) => {
+      const placement = new InstancePlacement(
+        named(name),
+        {
+          host,
+          owner: owner(name),
+          name,
+          project: container.project,
+          protected: container.protected,
+          target: container.pool ?? serving.pool,
+          migrate: optIn.migrate.includes(name),
+          pinRoot: optIn.pinRoot.includes(name),
+          removeParked: optIn.removeParked.includes(name),
+          forceStop: optIn.forceStop.includes(name),
+          stopTimeout: container.stopTimeout,
+          migrateParallel: config.migrateParallel,
+          ...(container.health ? { health: container.health } : {}),
+        },
+        { ...after(serving, ...images), protect: container.protected },
+      );
+      return [name, placement] as const;
+    });
+
+    const profile = new ProfileDevices(
+      named("default-profile"),
+      {
+        host,
+        owner: owner("default-profile"),
+        pool: serving.pool,
+        network: network.name,
+        ...(cowPool ? { repointFrom: pool.name } : {}),
+        placements: Object.fromEntries(placements.map(([name, placement]) => [name, placement.pool])),
+      },
+      after(serving, network, ...placements.map(([, placement]) => placement)),
+    );
+
+    const agents = Object.entries(config.agents).map(([name, agent]) => {
+      const instance = new Instance(
+        named(name),
+        {
+          host,
+          owner: owner(name),
+          name,
+          pool: serving.pool,
+          ...instanceArgs(agent),
+          allowReplace: optIn.replace.includes(name),
+          removeParked: optIn.removeParked.includes(name),
+        },
+        { ...after(profile, ...images), protect: agent.protected },
+      );
+      return [name, instance] as const;
+    });
+
+    this.outputs = {
+      pool: serving.pool,
+      driver: serving.effectiveDriver,
+      launchPool: profile.rootPool,
+      agents: Object.fromEntries(agents.map(([name, instance]) => [name, instance.ipv4])),
+      containers: Object.fromEntries(placements.map(([name, placement]) => [name, placement.pool])),
+    };
+    this.registerOutputs({});
+  }
+}
+
+function expectation(context: HostContext, pool: string): { expect?: string } {
+  const action = context.poolActions[pool];
+  return action === undefined ? {} : { expect: action };
+}
+
+function instanceArgs(agent: AgentConfig) {
+  const { image, memory, cpu, disk, idmapUid, environment, config, devices, files, ready, profiles, project } = agent;
+  return {
+    image,
+    project,
+    profiles,
+    config,
+    devices,
+    environment,
+    protected: agent.protected,
+    files: agentFiles(files),
+    ready: typeof ready === "string" ? ready : { command: ready.command },
+    ...(typeof ready === "string" ? {} : { readyTimeout: ready.timeout }),
+    ...(memory === undefined ? {} : { memory }),
+    ...(cpu === undefined ? {} : { cpu }),
+    ...(disk === undefined ? {} : { disk }),
+    ...(idmapUid === undefined ? {} : { idmapUid }),
+  };
+}
+
+/** Paths as the provider process resolves them, from this program's directory: the same on every machine. */
+function portable(connection: HostConnection): HostConnection {
+  const { tls } = connection;
+  if (!tls) return connection;
+  const moved = Object.entries(tls).map(([key, value]) => [key, key.endsWith("File") ? portablePath(value) : value]);
+  return { ...connection, tls: Object.fromEntries(moved) };
+}
+
+function portableSource(source: ImageSource): ImageSource {
+  if ("url" in source) return source;
+  if ("file" in source) return { ...source, file: portablePath(source.file) };
+  return { metadata: portablePath(source.metadata), rootfs: portablePath(source.rootfs) };
+}
+
+function portablePath(path: string): string {
+  const fromHere = relative(process.cwd(), path);
+  return fromHere.startsWith("../../") ? path : fromHere;
+}

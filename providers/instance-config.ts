@@ -1,0 +1,140 @@
+import { posix } from "node:path";
+import { z } from "zod";
+import { BYTES_PATTERN } from "./bytes.ts";
+import type { FilePush } from "./incus/instances.ts";
+import { ImageAliasName, InstanceName, ObjectName, PoolName } from "./names.ts";
+import { OWNER_KEY } from "./ownership.ts";
+import { CommonArgs } from "./resource.ts";
+
+const Size = z.string().regex(BYTES_PATTERN, "must be a size such as 2GiB");
+/** Control characters in a value reach the LXC config of Incus before 6.21 as lines of their own (CVE-2026-23953). */
+const EnvironmentValue = z
+  .string()
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
+  .regex(/^[^\x00-\x08\x0a-\x1f]*$/, "must hold no newline or control character");
+const EnvironmentName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "must be a variable name");
+
+/** A file that is written before the first start. */
+export const InstanceFile = z.strictObject({
+  /** Absolute path inside the container. Missing directories are made, root-owned, mode 0755. */
+  path: z.string().regex(/^\/[^\0]*[^/\0]$/, "must be an absolute path of a file"),
+  content: z.string(),
+  /** @default 0 */
+  uid: z.number().int().nonnegative().default(0),
+  /** @default 0 */
+  gid: z.number().int().nonnegative().default(0),
+  /** Octal. @default "0644" */
+  mode: z
+    .string()
+    .regex(/^0?[0-7]{3,4}$/, "must be octal, such as 0644")
+    .default("0644"),
+});
+export type InstanceFile = z.infer<typeof InstanceFile>;
+
+/** When an instance counts as up: it has an IPv4 address, a command in it succeeds, or as soon as it is started. */
+export const Readiness = z.union([
+  z.enum(["network", "none"]),
+  z.strictObject({ command: z.array(z.string().min(1)).min(1) }),
+]);
+export type Readiness = z.infer<typeof Readiness>;
+
+/**
+ * A container that this stack creates: one create request with everything set, files written, started once, ready.
+ *
+ * @example
+ * new Instance("orange-1/iris", { host, owner, name: "taos-agent-iris", image: "taos-openclaw-base", pool: "default" });
+ * @example
+ * new Instance("orange-1/iris", { host, owner, name: "taos-agent-iris", image: "taos-openclaw-base", pool: "default",
+ *   memory: "2GiB", cpu: "2", disk: "40GiB", idmapUid: 1000, environment: pulumi.secret({ TAOS_BRIDGE_TOKEN: token }),
+ *   files: [{ path: "/root/.openclaw/openclaw.json", content: "{}" }] });
+ */
+export const InstanceArgs = CommonArgs.extend({
+  name: InstanceName,
+  project: ObjectName.default("default"),
+  image: ImageAliasName,
+  /** Pool of the root disk at creation. Later changes of it move nothing: that is InstancePlacement's. */
+  pool: PoolName,
+  /** @default ["default"] */
+  profiles: z.array(ObjectName).default(["default"]),
+  description: z.string().default(""),
+  /** `limits.memory`, for example `2GiB`. */
+  memory: Size.optional(),
+  /** `limits.cpu`: a number of cores or a set such as `0-3`. */
+  cpu: z
+    .string()
+    .regex(/^\d+([-,]\d+)*$/, "must be a number of cores or a set such as 0-3")
+    .optional(),
+  /** Size of the root disk. */
+  disk: Size.optional(),
+  /** Maps this user of the host to root in the container: `raw.idmap` `both <uid> 0`, set before the first start. */
+  idmapUid: z.number().int().min(1).max(4_294_967_294).optional(),
+  /** Environment variables. Always kept as secrets. */
+  environment: z.record(EnvironmentName, EnvironmentValue).default({}),
+  /** Any other Incus config keys. */
+  config: z.record(z.string().min(1), z.string()).default({}),
+  /** Any Incus devices, by name. A device named root adds keys to the root disk. */
+  devices: z.record(ObjectName, z.record(z.string(), z.string())).default({}),
+  /** Always kept as secrets. */
+  files: z.array(InstanceFile).default([]),
+  ready: Readiness.default("network"),
+  /** Milliseconds until an instance that is not ready counts as failed. @default 120000 */
+  readyTimeout: z.number().int().min(1_000).default(120_000),
+  /** A protected instance is never deleted or replaced. @default true */
+  protected: z.boolean().default(true),
+  /** Opt-in: a change of image or project makes the instance anew; the old one is parked. @default false */
+  allowReplace: z.boolean().default(false),
+  /** Opt-in: the parked predecessor is deleted. @default false */
+  removeParked: z.boolean().default(false),
+});
+export type InstanceArgs = z.infer<typeof InstanceArgs>;
+
+/** Set while an instance is being made; what is found with it was not finished. */
+export const STAGE_KEY = "user.taos.stage";
+/** The image alias an instance was made from, for the planner. */
+export const IMAGE_KEY = "user.taos.image";
+/** `true` on instances that no run may delete or replace. */
+export const PROTECTED_KEY = "user.taos.protected";
+
+/** Config of the instance as wanted, apart from volatile keys and the stage. Values of `environment.*` are secrets. */
+export function wantedConfig(args: InstanceArgs): Record<string, string> {
+  const config: Record<string, string> = { ...args.config };
+  if (args.memory !== undefined) config["limits.memory"] = args.memory;
+  if (args.cpu !== undefined) config["limits.cpu"] = args.cpu;
+  if (args.idmapUid !== undefined) config["raw.idmap"] = `both ${args.idmapUid} 0`;
+  for (const [name, value] of Object.entries(args.environment)) config[`environment.${name}`] = value;
+  config[OWNER_KEY] = args.owner;
+  config[IMAGE_KEY] = args.image;
+  config[PROTECTED_KEY] = String(args.protected);
+  return config;
+}
+
+/** Local devices as wanted, the root disk on `pool` among them. */
+export function wantedDevices(args: InstanceArgs, pool: string): Record<string, Record<string, string>> {
+  const size = args.disk === undefined ? {} : { size: args.disk };
+  return {
+    ...args.devices,
+    root: { ...args.devices["root"], type: "disk", path: "/", pool, ...size },
+  };
+}
+
+/** Pushes for the files: directories from the top down, then the files themselves. */
+export function filePushes(files: readonly InstanceFile[]): { directories: FilePush[]; files: FilePush[] } {
+  const directories = new Set<string>();
+  for (const file of files) {
+    for (let directory = posix.dirname(file.path); directory !== "/"; directory = posix.dirname(directory)) {
+      directories.add(directory);
+    }
+  }
+  const sorted = [...directories].sort((a, b) => a.length - b.length);
+  return {
+    directories: sorted.map((path) => ({ path, type: "directory", uid: 0, gid: 0, mode: "0755" })),
+    files: files.map(({ path, content, uid, gid, mode }) => ({
+      path,
+      type: "file",
+      uid,
+      gid,
+      mode: mode.padStart(4, "0"),
+      content: Buffer.from(content, "utf8"),
+    })),
+  };
+}

@@ -1,0 +1,167 @@
+import { z } from "zod";
+import { IncusApiError, isNotFound, VisibleError } from "./errors.ts";
+import type { IncusClient } from "./incus/client.ts";
+import { findImageAlias } from "./incus/images.ts";
+import {
+  createInstance,
+  deleteInstance,
+  findInstance,
+  type InstanceRef,
+  patchInstance,
+  pushFile,
+  setInstanceState,
+} from "./incus/instances.ts";
+import { Instance, Operation } from "./incus/schemas.ts";
+import { filePushes, type InstanceArgs, STAGE_KEY, wantedConfig, wantedDevices } from "./instance-config.ts";
+import { checkIdmap } from "./instance-idmap.ts";
+import { waitReady } from "./instance-readiness.ts";
+import { ownershipOf } from "./ownership.ts";
+
+/** Creating includes unpacking the image where it is not warm, on slow media. */
+const CREATE_DEADLINE = 1_800_000;
+const START_DEADLINE = 120_000;
+
+/** True for an instance that was begun by us and never started: nothing can have been written in it. */
+function isUnstarted(instance: Instance): boolean {
+  return (
+    instance.config[STAGE_KEY] !== undefined &&
+    instance.status === "Stopped" &&
+    instance.config["volatile.last_state.power"] === undefined
+  );
+}
+
+/** Waits for operations that are still running on the instance: those of a run that was killed go on in the daemon. */
+async function settle(client: IncusClient, ref: InstanceRef): Promise<void> {
+  const byStatus = await client.get("/1.0/operations", z.record(z.string(), z.array(Operation)).nullable(), {
+    query: { recursion: 1, "all-projects": "true" },
+  });
+  const running = Object.values(byStatus ?? {})
+    .flat()
+    .filter((operation) =>
+      (operation.resources["instances"] ?? []).some((url) => {
+        const parsed = new URL(url, "http://incus");
+        const project = parsed.searchParams.get("project") ?? "default";
+        return decodeURIComponent(parsed.pathname.split("/").at(-1) ?? "") === ref.name && project === ref.project;
+      }),
+    );
+  for (const operation of running) {
+    await client.wait(operation, { deadline: CREATE_DEADLINE }).catch((error: unknown) => {
+      if (!(error instanceof IncusApiError)) throw error;
+    });
+  }
+}
+
+/**
+ * Makes sure that nobody else's instance has the name, and clears away what a killed run of ours left unfinished.
+ * @returns the instance to go on with, or undefined where it must be created
+ * @throws VisibleError with both ways out where the instance was not made by this stack
+ */
+async function findOwn(client: IncusClient, args: InstanceArgs): Promise<Instance | undefined> {
+  const ref: InstanceRef = { project: args.project, name: args.name };
+  const first = await findInstance(client, ref);
+  if (!first) return undefined;
+  const ownership = ownershipOf(first.value.config, args.owner);
+  if (ownership !== "ours") {
+    const whose = ownership === "foreign" ? "made by another stack" : "there already and was not made by this stack";
+    throw new VisibleError(
+      `Instance "${args.name}" is ${whose}. List it under containers to look after it, or give the agent another name.`,
+    );
+  }
+  await settle(client, ref);
+  const settled = await findInstance(client, ref);
+  if (!settled) return undefined;
+  if (isUnstarted(settled.value)) {
+    await deleteInstance(client, ref, { deadline: START_DEADLINE }).catch((error: unknown) => {
+      if (!isNotFound(error)) throw error;
+    });
+    return undefined;
+  }
+  return settled.value;
+}
+
+/** Everything that can be known to fail is refused before the create request. */
+async function preflight(client: IncusClient, args: InstanceArgs): Promise<string> {
+  await checkIdmap(client, args.name, wantedConfig(args)["raw.idmap"]);
+  const alias = await findImageAlias(client, args.project, args.image);
+  if (!alias) {
+    throw new VisibleError(
+      `Instance "${args.name}": image "${args.image}" is not on the host. List it under images with a file or url, or import it.`,
+    );
+  }
+  return alias.target;
+}
+
+async function createNew(client: IncusClient, args: InstanceArgs): Promise<void> {
+  const fingerprint = await preflight(client, args);
+  const ref: InstanceRef = { project: args.project, name: args.name };
+  const { directories, files } = filePushes(args.files);
+  const hasFiles = files.length > 0;
+  await createInstance(
+    client,
+    args.project,
+    {
+      name: args.name,
+      type: "container",
+      description: args.description,
+      profiles: args.profiles,
+      config: { ...wantedConfig(args), [STAGE_KEY]: "new" },
+      devices: wantedDevices(args, args.pool),
+      source: { type: "image", fingerprint },
+      start: !hasFiles,
+    },
+    { deadline: CREATE_DEADLINE },
+  );
+  if (!hasFiles) return;
+  for (const directory of directories) await pushFile(client, ref, directory);
+  for (const file of files) await pushFile(client, ref, file);
+  await setInstanceState(client, ref, { action: "start" }, { deadline: START_DEADLINE });
+}
+
+/** Facts about a made instance that go into state. */
+export interface Made {
+  uuid: string;
+  ipv4: string;
+}
+
+/**
+ * Creates the instance, or goes on with what a killed run of ours left, and waits until it is ready.
+ * @param onCreated called once the instance exists, before readiness is waited for
+ */
+export async function makeInstance(
+  client: IncusClient,
+  args: InstanceArgs,
+  onCreated: (instance: Instance) => void,
+): Promise<Made> {
+  const ref: InstanceRef = { project: args.project, name: args.name };
+  if (!(await findOwn(client, args))) {
+    try {
+      await createNew(client, args);
+    } catch (error) {
+      const found = await findInstance(client, ref).catch(() => undefined);
+      if (found && ownershipOf(found.value.config, args.owner) === "ours") onCreated(found.value);
+      throw error;
+    }
+  }
+  return finishInstance(client, args, onCreated);
+}
+
+/** Starts an instance of ours that was never up, waits until it is ready and takes the stage mark off. */
+export async function finishInstance(
+  client: IncusClient,
+  args: InstanceArgs,
+  onCreated: (instance: Instance) => void,
+): Promise<Made> {
+  const ref: InstanceRef = { project: args.project, name: args.name };
+  const found = await findInstance(client, ref);
+  if (!found) throw new VisibleError(`Instance "${args.name}" vanished right after it was created. Run up again.`);
+  const instance = found.value;
+  onCreated(instance);
+  const unfinished = instance.config[STAGE_KEY] !== undefined;
+  if (unfinished && instance.status === "Stopped") {
+    await setInstanceState(client, ref, { action: "start" }, { deadline: START_DEADLINE });
+  }
+  const running = unfinished || instance.status === "Running";
+  const ipv4 = running ? await waitReady(client, instance, args.ready, args.readyTimeout) : "";
+  if (unfinished) await patchInstance(client, ref, { config: { [STAGE_KEY]: "" } });
+  return { uuid: instance.config["volatile.uuid"] ?? "", ipv4 };
+}

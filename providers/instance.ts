@@ -1,0 +1,221 @@
+import * as pulumi from "@pulumi/pulumi";
+import { changedFields, configDrift, deviceDrift } from "./drift.ts";
+import { isPreconditionFailed, messageOf, VisibleError } from "./errors.ts";
+import type { IncusClient } from "./incus/client.ts";
+import {
+  deleteInstance,
+  findInstance,
+  type InstanceRef,
+  listInstances,
+  pushFile,
+  putInstance,
+  setInstanceState,
+} from "./incus/instances.ts";
+import { withLock } from "./incus/lock.ts";
+import type { Instance as LiveInstance } from "./incus/schemas.ts";
+import { shared } from "./incus/shared.ts";
+import { filePushes, InstanceArgs, STAGE_KEY, wantedConfig, wantedDevices } from "./instance-config.ts";
+import { finishInstance, makeInstance } from "./instance-creation.ts";
+import { leasedAddress } from "./instance-readiness.ts";
+import { ownershipOf } from "./ownership.ts";
+import { progressFor } from "./progress.ts";
+import { type CommonState, dynamicProvider, type InputsOf, type Lifecycle, PartialFailure } from "./resource.ts";
+import { rootDisk } from "./root-disk.ts";
+import { shim } from "./shim.ts";
+
+const UPDATE_DEADLINE = 120_000;
+/** An instance that is being deleted gets this long to stop, in seconds; then it is killed. */
+const STOP_TIMEOUT = 30;
+
+interface InstanceState extends InstanceArgs, CommonState {
+  /** `volatile.uuid`: tells a container of the same name made by somebody else. */
+  uuid: string;
+  /** First IPv4 address as of the last look; empty where none was waited for. */
+  ipv4: string;
+  /** False where the instance exists but is not up yet: the next run goes on. */
+  isReady: boolean;
+  /** Name of the predecessor that a replacement kept; empty where there is none. */
+  parked: string;
+  drift: string[];
+}
+
+/** Args whose change makes the instance anew. */
+const REPLACING = ["image", "project"] as const satisfies readonly (keyof InstanceArgs)[];
+function refOf(args: Pick<InstanceArgs, "project" | "name">): InstanceRef {
+  return { project: args.project, name: args.name };
+}
+
+function stateOf(args: InstanceArgs, instance: LiveInstance, isReady: boolean, ipv4 = "", parked = ""): InstanceState {
+  return { ...args, schemaVersion: 1, uuid: instance.config["volatile.uuid"] ?? "", ipv4, isReady, parked, drift: [] };
+}
+
+/** Ours by its mark; where somebody took the mark off, by the uuid that Incus gave it when we made it. */
+function isOurs(state: InstanceState, live: LiveInstance): boolean {
+  const ownership = ownershipOf(live.config, state.owner);
+  return ownership === "ours" || (ownership === "unowned" && live.config["volatile.uuid"] === state.uuid);
+}
+
+/** What differs on the host from what was set. The root disk's pool is placement and no drift. */
+function driftOf(args: InstanceArgs, live: LiveInstance): string[] {
+  const pool = rootDisk(live.expanded_devices)?.pool ?? args.pool;
+  const profiles = args.profiles.join(",") === live.profiles.join(",") ? [] : [`profiles are ${live.profiles.join(",")}`];
+  return [
+    ...configDrift(wantedConfig(args), live.config),
+    ...deviceDrift(wantedDevices(args, pool), live.devices),
+    ...profiles,
+  ];
+}
+
+/** Writes the difference between what was wanted, what is wanted and what is there; other keys and devices stay. */
+async function syncInstance(client: IncusClient, before: InstanceArgs, args: InstanceArgs): Promise<LiveInstance> {
+  const ref = refOf(args);
+  for (let attempt = 1; ; attempt++) {
+    const found = await findInstance(client, ref);
+    if (!found) throw new VisibleError(`Instance "${args.name}" is gone. Run up again: the refresh notices, and it is made anew.`);
+    const { value: live, etag } = found;
+    const pool = rootDisk(live.expanded_devices)?.pool ?? args.pool;
+    const config = without(live.config, Object.keys(wantedConfig(before)));
+    const devices = without(live.devices, Object.keys(wantedDevices(before, pool)));
+    const root = { ...live.devices["root"], ...wantedDevices(args, pool)["root"] };
+    if (args.disk === undefined && before.disk !== undefined) delete root["size"];
+    const next = {
+      ...live,
+      description: args.description,
+      profiles: args.profiles,
+      config: { ...config, ...wantedConfig(args) },
+      devices: { ...devices, ...wantedDevices(args, pool), root },
+    };
+    const fields = ["description", "profiles", "config", "devices"] as const;
+    if (changedFields(live, next).filter((field) => (fields as readonly string[]).includes(field)).length === 0) return live;
+    try {
+      await putInstance(client, ref, next, etag, { deadline: UPDATE_DEADLINE });
+      return next;
+    } catch (error) {
+      if (!isPreconditionFailed(error) || attempt === 5) throw error;
+    }
+  }
+}
+
+function without<T>(record: Record<string, T>, keys: readonly string[]): Record<string, T> {
+  return Object.fromEntries(Object.entries(record).filter(([key]) => !keys.includes(key)));
+}
+
+async function make(args: InstanceArgs, client: IncusClient, parked = ""): Promise<InstanceState> {
+  let created: LiveInstance | undefined;
+  try {
+    const made = await makeInstance(client, args, (instance) => {
+      created = instance;
+    });
+    return { ...args, schemaVersion: 1, ...made, isReady: true, parked, drift: [] };
+  } catch (error) {
+    if (!created) throw error;
+    throw new PartialFailure(messageOf(error), args.name, stateOf(args, created, false, "", parked), { cause: error });
+  }
+}
+
+const lifecycle: Lifecycle<InstanceArgs, InstanceState> = {
+  args: InstanceArgs,
+
+  diff(state, args) {
+    if (state.name !== args.name) return { changes: true, replaces: ["name"] };
+    const replacing = changedFields(state, args).filter((field) => (REPLACING as readonly string[]).includes(field));
+    const others = changedFields(state, args, [...REPLACING, "pool", "removeParked", "allowReplace"]);
+    const sync = !state.isReady || state.drift.length > 0 || others.length > 0;
+    if (replacing.length > 0 && !args.protected && !state.protected) return { changes: true, replaces: replacing };
+    const replace = replacing.length > 0 && args.allowReplace;
+    return { changes: sync || replace || (args.removeParked && state.parked !== "") };
+  },
+
+  async create(args, client) {
+    return { id: args.name, state: await withLock(`instance:${client.key}:${args.name}`, () => make(args, client)) };
+  },
+
+  async read(_id, state, client) {
+    const instances = await shared(client, "instances", listInstances);
+    const live = instances.find(({ name, project }) => name === state.name && project === state.project);
+    if (!live) return undefined;
+    if (!isOurs(state, live)) {
+      return { ...state, drift: [`the container of this name was not made by this stack`] };
+    }
+    const ipv4 = live.status === "Running" ? ((await leasedAddress(client, live)) ?? state.ipv4) : state.ipv4;
+    const isReady = state.isReady && live.config[STAGE_KEY] === undefined;
+    return { ...state, ipv4, isReady, uuid: live.config["volatile.uuid"] ?? state.uuid, drift: driftOf(state, live) };
+  },
+
+  async update(_id, state, args, client) {
+    const ref = refOf(args);
+    return withLock(`instance:${client.key}:${args.name}`, async () => {
+      const found = await findInstance(client, refOf(state));
+      if (!found) return make(args, client, state.parked);
+      if (!isOurs(state, found.value)) {
+        throw new VisibleError(
+          `Instance "${args.name}" was not made by this stack and is left alone. List it under containers, or give the agent another name.`,
+        );
+      }
+      // Held back: what would need a replacement stays as it is until optIn.replace names the instance.
+      const held: InstanceArgs = { ...args, image: state.image, project: state.project };
+      const live = await syncInstance(client, state, held);
+      const { directories, files } = filePushes(
+        held.files.filter((file) => !state.files.some((old) => JSON.stringify(old) === JSON.stringify(file))),
+      );
+      for (const push of [...directories, ...files]) await pushFile(client, refOf(held), push);
+      const restart = changedFields(state, held).filter((field) => field === "environment" || field === "idmapUid");
+      if (restart.length > 0 && state.isReady && live.status === "Running") {
+        progressFor(args.host.name, args.name)(`${restart.join(" and ")} take effect at its next start`);
+      }
+      if (state.isReady && live.config[STAGE_KEY] === undefined) return stateOf(held, live, true, state.ipv4, state.parked);
+      try {
+        const made = await finishInstance(client, held, () => undefined);
+        return { ...stateOf(held, live, true, made.ipv4, state.parked) };
+      } catch (error) {
+        throw new PartialFailure(messageOf(error), ref.name, stateOf(held, live, false, "", state.parked), { cause: error });
+      }
+    });
+  },
+
+  async delete(_id, state, client) {
+    const ref = refOf(state);
+    const found = await findInstance(client, ref);
+    if (!found || !isOurs(state, found.value)) return;
+    if (state.protected) {
+      throw new VisibleError(
+        `Refusing to delete instance "${state.name}": it is protected. Set protected: false on it and run up, then remove it.`,
+      );
+    }
+    if (found.value.status !== "Stopped") {
+      const stop = { action: "stop", timeout: STOP_TIMEOUT } as const;
+      await setInstanceState(client, ref, stop, { deadline: (STOP_TIMEOUT + 15) * 1_000 }).catch(() =>
+        setInstanceState(client, ref, { action: "stop", force: true }, { deadline: 60_000 }),
+      );
+    }
+    await deleteInstance(client, ref, { deadline: UPDATE_DEADLINE });
+  },
+};
+
+export const instanceProvider = dynamicProvider("Instance", lifecycle);
+
+const provider = shim("Instance");
+
+/** See {@link InstanceArgs}. */
+export class Instance extends pulumi.dynamic.Resource {
+  declare readonly name: pulumi.Output<string>;
+  declare readonly ipv4: pulumi.Output<string>;
+  declare readonly uuid: pulumi.Output<string>;
+
+  constructor(name: string, args: InputsOf<typeof InstanceArgs>, opts: pulumi.CustomResourceOptions = {}) {
+    super(
+      provider,
+      name,
+      {
+        ...args,
+        environment: pulumi.secret(args.environment ?? {}),
+        files: pulumi.secret(args.files ?? []),
+        ipv4: undefined,
+        uuid: undefined,
+      },
+      { ...opts, additionalSecretOutputs: ["environment", "files"] },
+      "incus",
+      "Instance",
+    );
+  }
+}

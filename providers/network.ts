@@ -1,0 +1,116 @@
+import * as pulumi from "@pulumi/pulumi";
+import { z } from "zod";
+import { changedFields, configDrift } from "./drift.ts";
+import { IncusApiError, VisibleError } from "./errors.ts";
+import { createNetwork, deleteNetwork, findNetwork, listNetworks, patchNetwork } from "./incus/networks.ts";
+import { shared } from "./incus/shared.ts";
+import { ObjectName } from "./names.ts";
+import { OWNER_KEY, ownershipOf } from "./ownership.ts";
+import { progressFor } from "./progress.ts";
+import { CommonArgs, type CommonState, dynamicProvider, type InputsOf, type Lifecycle } from "./resource.ts";
+import { shim } from "./shim.ts";
+
+/**
+ * A managed bridge of this name exists.
+ *
+ * @example
+ * new Network("orange-1/incusbr0", { host, owner, name: "incusbr0" });
+ */
+export const NetworkArgs = CommonArgs.extend({
+  /** Name of the bridge, at most 15 characters (the kernel's limit for interfaces). */
+  name: ObjectName.max(15, "must have at most 15 characters"),
+  /** Incus network config for a new bridge. @default {} (addresses picked by Incus) */
+  config: z.record(z.string(), z.string()).default({}),
+});
+export type NetworkArgs = z.infer<typeof NetworkArgs>;
+
+interface NetworkState extends NetworkArgs, CommonState {
+  /** True where the bridge was there before: then it is never changed nor deleted. */
+  adopted: boolean;
+  /** Differences on the host from what was set, as of the last refresh. */
+  drift: string[];
+}
+
+/** Keys that Incus fills in: `auto` becomes an address. */
+function comparable(config: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(Object.entries(config).filter(([, value]) => value !== "auto"));
+}
+
+const lifecycle: Lifecycle<NetworkArgs, NetworkState> = {
+  args: NetworkArgs,
+
+  diff(state, args) {
+    if (state.name !== args.name) return { changes: true, replaces: ["name"] };
+    if (state.adopted) return { changes: changedFields(state, args).length > 0 };
+    return { changes: state.drift.length > 0 || changedFields(state, args).length > 0 };
+  },
+
+  async create(args, client) {
+    const id = args.name;
+    const existing = await findNetwork(client, args.name);
+    if (existing) {
+      const adopted = ownershipOf(existing.value.config, args.owner) !== "ours";
+      return { id, state: { ...args, schemaVersion: 1, adopted, drift: [] } };
+    }
+    try {
+      await createNetwork(client, {
+        name: args.name,
+        type: "bridge",
+        description: "",
+        config: { ...args.config, [OWNER_KEY]: args.owner },
+      });
+    } catch (error) {
+      if (error instanceof IncusApiError && error.status === 409) return lifecycle.create(args, client);
+      throw new VisibleError(
+        `Failed to create network "${args.name}": ${error instanceof IncusApiError ? error.reason : String(error)}. Check that dnsmasq and nftables are installed and that no other interface has this name.`,
+      );
+    }
+    return { id, state: { ...args, schemaVersion: 1, adopted: false, drift: [] } };
+  },
+
+  async read(id, state, client) {
+    const network = (await shared(client, "networks", listNetworks)).find(({ name }) => name === id);
+    if (!network) return undefined;
+    const drift = state.adopted ? [] : configDrift(comparable(state.config), network.config);
+    return { ...state, drift };
+  },
+
+  async update(id, state, args, client) {
+    const network = await findNetwork(client, id);
+    if (!network) {
+      const created = await lifecycle.create(args, client);
+      return created.state;
+    }
+    if (!state.adopted) {
+      const removed = Object.keys(state.config).filter((key) => !(key in args.config));
+      const wanted = { ...comparable(args.config), [OWNER_KEY]: args.owner };
+      const change = { ...Object.fromEntries(removed.map((key) => [key, ""])), ...wanted };
+      if (configDrift(change, network.value.config).length > 0) await patchNetwork(client, id, change);
+    }
+    return { ...args, schemaVersion: 1, adopted: state.adopted, drift: [] };
+  },
+
+  async delete(id, state, client) {
+    const network = await findNetwork(client, id);
+    if (!network || state.adopted || ownershipOf(network.value.config, state.owner) !== "ours") return;
+    if (network.value.used_by.length > 0) {
+      progressFor(state.host.name, `network ${id}`)(`left in place: used by ${network.value.used_by.join(", ")}`);
+      return;
+    }
+    await deleteNetwork(client, id);
+  },
+};
+
+export const networkProvider = dynamicProvider("Network", lifecycle);
+
+const provider = shim("Network");
+
+/** See {@link NetworkArgs}. */
+export class Network extends pulumi.dynamic.Resource {
+  declare readonly name: pulumi.Output<string>;
+  declare readonly adopted: pulumi.Output<boolean>;
+
+  constructor(name: string, args: InputsOf<typeof NetworkArgs>, opts?: pulumi.CustomResourceOptions) {
+    super(provider, name, { ...args, adopted: undefined }, opts, "incus", "Network");
+  }
+}

@@ -1,0 +1,261 @@
+import * as pulumi from "@pulumi/pulumi";
+import { z } from "zod";
+import { incusSize, parseBytes } from "./bytes.ts";
+import { changedFields, configDrift } from "./drift.ts";
+import { VisibleError } from "./errors.ts";
+import { openHostFiles } from "./host-files.ts";
+import { lookAtHost } from "./host-look.ts";
+import type { IncusClient } from "./incus/client.ts";
+import { withLock } from "./incus/lock.ts";
+import { createPool, deletePool, findPool, listPools, patchPool } from "./incus/pools.ts";
+import type { StoragePool as LivePool } from "./incus/schemas.ts";
+import { shared } from "./incus/shared.ts";
+import { PoolName } from "./names.ts";
+import { OWNER_KEY, ownershipOf } from "./ownership.ts";
+import { decidePool, LEAST_LOOP_SIZE, type PoolDecision, poolBlockers } from "./pool-decision.ts";
+import { poolFactsOf } from "./pool-facts.ts";
+import { checkLeftovers, checkServer, probeDriver, probeFreeBytes } from "./pool-preflight.ts";
+import { findRecreation, finishRecreation, recreatePool } from "./pool-recreation.ts";
+import { progressFor } from "./progress.ts";
+import { CommonArgs, type CommonState, dynamicProvider, type InputsOf, type Lifecycle } from "./resource.ts";
+import { shim } from "./shim.ts";
+
+const LOOK_DEADLINE = 60_000;
+
+/**
+ * A storage pool of this name, driver and source with at least this size exists. Creates it, adopts a fitting one,
+ * grows it, recreates an empty `dir` pool under the same name. A pool with anything on it is never deleted.
+ *
+ * @example
+ * new StoragePool("orange-1/default", { host, owner, name: "default" });
+ * @example
+ * new StoragePool("orange-1/default", { host, owner, name: "default", driver: "btrfs", source: "/dev/nvme0n1p3" });
+ */
+export const StoragePoolArgs = CommonArgs.extend({
+  name: PoolName,
+  /** @default "auto": btrfs wherever the host can, zfs only where it cannot and zfs is there */
+  driver: z.enum(["auto", "btrfs", "zfs", "dir"]).default("auto"),
+  /** `loop`, a block device `/dev/…`, or a path on btrfs outside Incus' directory. @default "loop" */
+  source: z
+    .string()
+    .regex(/^(loop|\/[^\0]+)$/, "must be loop, a block device or an absolute path")
+    .refine((path) => !/^\/var\/lib\/incus(\/|$)/.test(path), "must not be inside /var/lib/incus")
+    .default("loop"),
+  /** Bytes. @default 50 GiB, or 60 % of what is free on the host if that is less */
+  size: z.number().int().min(LEAST_LOOP_SIZE, "must be at least 5 GiB").optional(),
+  description: z.string().optional(),
+  /** Use this pool itself where it is copy-on-write already; set on the second pool of a migration. */
+  insteadOf: PoolName.optional(),
+  /** What the plan said would be done. Not kept in state; a host that has changed since is refused. */
+  expect: z.string().optional(),
+});
+export type StoragePoolArgs = z.infer<typeof StoragePoolArgs>;
+
+interface StoragePoolState extends StoragePoolArgs, CommonState {
+  /** Name of the pool that serves: `name`, or `insteadOf`. */
+  pool: string;
+  effectiveDriver: string;
+  /** True where the pool was there before: then it is never deleted. */
+  adopted: boolean;
+  drift: string[];
+}
+
+function sizeOf(pool: LivePool): number | undefined {
+  const size = pool.config?.["size"];
+  return size === undefined ? undefined : parseBytes(size);
+}
+
+async function decide(args: StoragePoolArgs, client: IncusClient): Promise<PoolDecision> {
+  const look = await lookAtHost(client, { deadline: LOOK_DEADLINE, sizes: false });
+  const facts = poolFactsOf(look, args);
+  const first = decidePool(args, facts);
+  const makesLoop = (first.action === "create" || first.action === "recreate") && args.source === "loop" && first.driver !== "dir";
+  if (!makesLoop || facts.hostFreeBytes !== null) return first;
+  return decidePool(args, { ...facts, hostFreeBytes: await probeFreeBytes(client) });
+}
+
+function refusal(args: StoragePoolArgs, verb: string, reason: string, remedy: string): VisibleError {
+  return new VisibleError(`Refusing to ${verb} pool "${args.name}": ${reason}. ${remedy}`);
+}
+
+async function create(
+  args: StoragePoolArgs,
+  client: IncusClient,
+  decision: Extract<PoolDecision, { action: "create" }>,
+): Promise<void> {
+  const files = await openHostFiles(client);
+  await checkLeftovers(files, args.name);
+  const { driver } = decision;
+  if (!files && driver !== "dir") await probeDriver(client, driver);
+  progressFor(args.host.name, `pool ${args.name}`)(`creating ${driver} pool`);
+  await createPool(client, {
+    name: args.name,
+    driver,
+    description: args.description ?? "",
+    config: {
+      ...(args.source === "loop" || driver === "dir" ? {} : { source: args.source }),
+      ...(decision.size === undefined ? {} : { size: incusSize(decision.size) }),
+      [OWNER_KEY]: args.owner,
+    },
+  });
+}
+
+/** Looks, decides, acts. A recreation that was interrupted is finished first. */
+async function ensure(args: StoragePoolArgs, client: IncusClient, expected?: string): Promise<StoragePoolState> {
+  await checkServer(client);
+  const progress = progressFor(args.host.name, `pool ${args.name}`);
+  const unfinished = await findRecreation(client, args.name);
+  if (unfinished) {
+    progress("an interrupted recreation is finished");
+    await finishRecreation(client, args.name, unfinished, await openHostFiles(client), progress);
+  }
+  const decision = await decide(args, client);
+  const differs = expected !== undefined && expected !== decision.action && !unfinished;
+  if (differs) {
+    throw refusal(
+      args,
+      "change",
+      `the plan was to ${expected} it, but now ${decision.action} fits (${decision.reason})`,
+      "The host changed meanwhile; look at a new preview.",
+    );
+  }
+  switch (decision.action) {
+    case "create":
+      await create(args, client, decision);
+      break;
+    case "recreate": {
+      const { driver, size } = decision;
+      const { name, source, owner, description } = args;
+      await recreatePool(client, { name, driver, size, source, owner, description }, await openHostFiles(client), progress);
+      break;
+    }
+    case "grow":
+      progress(`growing ${decision.reason}`);
+      await patchPool(client, args.name, { config: { size: incusSize(decision.size) } });
+      break;
+    case "leave":
+      progress(`left as it is: ${decision.reason}. ${decision.remedy}`);
+      break;
+    case "refuse":
+      throw refusal(args, args.driver === "dir" ? "use" : "recreate", decision.reason, decision.remedy);
+    case "adopt":
+    case "use-original":
+      break;
+  }
+  return observe(args, client, decision.action === "use-original" ? (args.insteadOf ?? args.name) : args.name);
+}
+
+async function observe(args: StoragePoolArgs, client: IncusClient, pool: string): Promise<StoragePoolState> {
+  const found = await findPool(client, pool);
+  if (!found) throw new VisibleError(`Pool "${pool}" vanished right after it was made. Run up again.`);
+  const ours = pool === args.name && ownershipOf(found.value.config ?? {}, args.owner) === "ours";
+  if (ours && args.description !== undefined && found.value.description !== args.description) {
+    await patchPool(client, pool, { description: args.description }, found.etag);
+  }
+  const { expect: _expect, ...kept } = args;
+  return { ...kept, schemaVersion: 1, pool, effectiveDriver: found.value.driver, adopted: !ours, drift: [] };
+}
+
+const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
+  args: StoragePoolArgs,
+  ephemeral: "expect",
+
+  check(args) {
+    const failures: { property: string; reason: string }[] = [];
+    if (args.size !== undefined && args.source !== "loop") {
+      failures.push({ property: "size", reason: `pool "${args.name}": size goes with source: loop only` });
+    }
+    if (args.driver === "dir" && (args.size !== undefined || args.source !== "loop")) {
+      failures.push({ property: "driver", reason: `pool "${args.name}": a dir pool has neither size nor source` });
+    }
+    return failures;
+  },
+
+  diff(state, args) {
+    if (state.name !== args.name) return { changes: true, replaces: ["name"] };
+    return { changes: state.drift.length > 0 || changedFields(state, args, ["expect"]).length > 0 };
+  },
+
+  async create(args, client, expected) {
+    const id = args.name;
+    return { id, state: await withLock(`pool:${client.key}`, () => ensure(args, client, expected)) };
+  },
+
+  async read(_id, state, client) {
+    const pools = await shared(client, "pools", listPools);
+    const live = pools.find(({ name }) => name === state.pool);
+    // A pool that is gone took its content along: that is reported, never papered over with a new one.
+    if (!live) return { ...state, drift: [`pool ${state.pool} is missing`] };
+    const drift: string[] = [];
+    if (live.status !== "Created" && live.status !== "") drift.push(`pool ${state.pool} is ${live.status.toLowerCase()}`);
+    if (live.driver !== state.effectiveDriver) drift.push(`driver is ${live.driver}, not ${state.effectiveDriver}`);
+    const size = sizeOf(live);
+    if (state.size !== undefined && size !== undefined && size < state.size && state.pool === state.name) {
+      drift.push(`size is ${incusSize(size)}, not ${incusSize(state.size)}`);
+    }
+    if (!state.adopted) {
+      drift.push(...configDrift({ [OWNER_KEY]: state.owner }, live.config ?? {}));
+      if (state.description !== undefined && live.description !== state.description) drift.push("description differs");
+    }
+    return { ...state, drift };
+  },
+
+  async update(_id, state, args, client, expected) {
+    return withLock(`pool:${client.key}`, async () => {
+      const found = await findPool(client, state.pool);
+      if (!found && !(await findRecreation(client, args.name))) {
+        throw new VisibleError(
+          `Pool "${state.pool}" was there and is missing now; nothing was created in its place. If it was lost, bring its disk back (incus admin recover). If it was deleted on purpose, forget it with: pulumi state delete <urn> --target-dependents, and run up again.`,
+        );
+      }
+      if (found && state.source !== args.source) {
+        throw refusal(args, "change", `its source is ${state.source} and cannot be changed to ${args.source}`, "Set it back, or name a new pool.");
+      }
+      if (found && !state.adopted) {
+        const mark = { [OWNER_KEY]: args.owner };
+        if (configDrift(mark, found.value.config ?? {}).length > 0) await patchPool(client, state.pool, { config: mark }, found.etag);
+      }
+      return ensure(args, client, expected);
+    });
+  },
+
+  async delete(_id, state, client) {
+    if (state.adopted || state.pool !== state.name) return;
+    await withLock(`pool:${client.key}`, async () => {
+      const found = await findPool(client, state.name);
+      if (!found || ownershipOf(found.value.config ?? {}, state.owner) !== "ours") return;
+      const look = await lookAtHost(client, { deadline: LOOK_DEADLINE, sizes: false });
+      const contents = poolFactsOf(look, state).pool?.contents;
+      const holds = contents ? [...poolBlockers(contents), ...contents.profiles.map((name) => `profile ${name}`)] : [];
+      if (holds.length > 0) {
+        progressFor(state.host.name, `pool ${state.name}`)(`left in place: it holds ${holds.join(", ")}`);
+        return;
+      }
+      await deletePool(client, state.name);
+    });
+  },
+};
+
+export const storagePoolProvider = dynamicProvider("StoragePool", lifecycle);
+
+const provider = shim("StoragePool");
+
+/** See {@link StoragePoolArgs}. */
+export class StoragePool extends pulumi.dynamic.Resource {
+  /** Name of the pool that serves. */
+  declare readonly pool: pulumi.Output<string>;
+  declare readonly effectiveDriver: pulumi.Output<string>;
+  declare readonly adopted: pulumi.Output<boolean>;
+
+  constructor(name: string, args: InputsOf<typeof StoragePoolArgs>, opts?: pulumi.CustomResourceOptions) {
+    super(
+      provider,
+      name,
+      { ...args, pool: undefined, effectiveDriver: undefined, adopted: undefined },
+      opts,
+      "incus",
+      "StoragePool",
+    );
+  }
+}
+
