@@ -55,9 +55,9 @@ has_candidate() { apt-cache policy "$1" 2>/dev/null | grep -q '^ *Candidate: [^(
 # Debian 12 and what is built on it (Armbian, Raspberry Pi OS).
 on_bookworm() { grep -q '^VERSION_CODENAME=bookworm' /etc/os-release 2>/dev/null; }
 
-# install_packages REASON PACKAGES: says what it will do, asks, installs.
+# install_packages REASON PACKAGES [FUNCTION]: says what it will do, asks, runs FUNCTION, installs.
 install_packages() {
-  local reason=$1 packages suite='' new_incus=''
+  local reason=$1 before=${3:-true} packages suite='' new_incus=''
   read -ra packages <<<"$2"
   if [ ${#packages[@]} -eq 0 ]; then return; fi
   command -v apt-get >/dev/null ||
@@ -72,6 +72,7 @@ install_packages() {
   fi
   confirm || fail "Nothing was installed." "Run this again when you want it, or install by hand: apt-get install ${packages[*]}"
 
+  "$before"
   as_root apt-get update -q -o DPkg::Lock::Timeout=300 >/dev/null ||
     fail "apt-get update did not succeed." "See its messages above; the package mirror must be reachable."
   if [ -n "$suite" ] && ! has_candidate incus-base; then add_backports "$suite"; fi

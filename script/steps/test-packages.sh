@@ -3,8 +3,10 @@
 
 test_tools="mksquashfs squashfs-tools
 ip iproute2
-setfattr attr
+getfattr attr
 setfacl acl
+setcap libcap2-bin
+openssl openssl
 sshd openssh-server"
 
 ensure_test_packages() {
@@ -14,13 +16,11 @@ ensure_test_packages() {
   if ! dpkg-query -W -f '${db:Status-Status}' busybox-static 2>/dev/null | grep -qx installed; then wanted="$wanted busybox-static"; fi
   if ! has_command incus; then wanted="$(incus_packages) $wanted"; fi
   if [ -n "${wanted# }" ]; then
-    keep_services_down
-    install_packages "the tests need them" "$wanted"
+    install_packages "the tests need them" "$wanted" keep_services_down
     let_services_up
     # The tests run sshd by themselves, in a network of their own.
     if [ -z "$had_sshd" ] && [ -d /run/systemd/system ]; then as_root systemctl disable -q --now ssh.service ssh.socket 2>/dev/null || true; fi
   fi
-  delegate_uid_1000
 }
 
 # Debian's own switch against services that start with their installation.
