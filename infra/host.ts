@@ -13,6 +13,7 @@ import {
 } from "@taos-hosts/providers";
 import { agentFiles } from "./agent-files.ts";
 import type { AgentConfig, HostConfig } from "./config.ts";
+import { orEmpty } from "./failed-resources.ts";
 
 /** Bridge that a new host gets. taOS' firewall rules name it. */
 const BRIDGE = "incusbr0";
@@ -127,7 +128,7 @@ export class Host extends pulumi.ComponentResource {
         pool: serving.pool,
         network: network.name,
         ...(cowPool ? { repointFrom: pool.name } : {}),
-        placements: Object.fromEntries(placements.map(([name, placement]) => [name, placement.pool])),
+        placements: pulumi.all(Object.fromEntries(placements.map(([name, placement]) => [name, placement.pool]))),
       },
       after(serving, network, ...placements.map(([, placement]) => placement)),
     );
@@ -150,11 +151,11 @@ export class Host extends pulumi.ComponentResource {
     });
 
     this.outputs = {
-      pool: serving.pool,
-      driver: serving.effectiveDriver,
-      launchPool: profile.rootPool,
-      agents: Object.fromEntries(agents.map(([name, instance]) => [name, instance.ipv4])),
-      containers: Object.fromEntries(placements.map(([name, placement]) => [name, placement.pool])),
+      pool: orEmpty(serving.pool),
+      driver: orEmpty(serving.effectiveDriver),
+      launchPool: orEmpty(profile.rootPool),
+      agents: Object.fromEntries(agents.map(([name, instance]) => [name, orEmpty(instance.ipv4)])),
+      containers: Object.fromEntries(placements.map(([name, placement]) => [name, orEmpty(placement.pool)])),
     };
     this.registerOutputs({});
   }
@@ -189,7 +190,9 @@ function instanceArgs(agent: AgentConfig) {
 function portable(connection: HostConnection): HostConnection {
   const { tls } = connection;
   if (!tls) return connection;
-  const moved = Object.entries(tls).map(([key, value]) => [key, key.endsWith("File") ? portablePath(value) : value]);
+  const moved = Object.entries(tls).flatMap(([key, value]) =>
+    value === undefined ? [] : [[key, key.endsWith("File") ? portablePath(value) : value]],
+  );
   return { ...connection, tls: Object.fromEntries(moved) };
 }
 

@@ -1,7 +1,8 @@
 import * as pulumi from "@pulumi/pulumi";
 import { VisibleError } from "@taos-hosts/providers";
-import { HOSTS_KEY, parseHosts } from "./config.ts";
+import { parseHosts } from "./config.ts";
 import { checkFiles } from "./config-files.ts";
+import { quietDependents } from "./failed-resources.ts";
 import { Host, type HostOutputs } from "./host.ts";
 
 /**
@@ -16,6 +17,7 @@ class IncusProvider extends pulumi.ProviderResource {
 
 /** config → facts → plan → report → resources. Whatever is wrong with the config ends the run before any of it. */
 async function program(): Promise<{ hosts: Record<string, HostOutputs> }> {
+  quietDependents();
   const config = new pulumi.Config("taos-hosts");
   const hosts = checkFiles(parseHosts(config.requireObject<unknown>("hosts")), "..");
   const provider = new IncusProvider();

@@ -96,6 +96,8 @@ export async function lookAtHost(client: IncusClient, options: LookOptions): Pro
       deadline: Math.max(1, until - Date.now()),
       ...(options.signal ? { signal: options.signal } : {}),
     });
+  const list = <S extends z.ZodType>(path: string, item: S, query = {}): Promise<z.output<S>[]> =>
+    get(path, z.array(item).nullable(), query).then((found) => found ?? []);
   const server = await get("/1.0", schemas.Server);
   if (server.auth !== "trusted") {
     throw new VisibleError(
@@ -103,15 +105,15 @@ export async function lookAtHost(client: IncusClient, options: LookOptions): Pro
     );
   }
   const [projects, pools, instances, profiles, images, networks, files] = await Promise.all([
-    get(api("projects"), z.array(schemas.Project), { recursion: 1 }),
-    get(api("storage-pools"), z.array(schemas.StoragePool), { recursion: 1 }),
-    get(api("instances"), z.array(schemas.Instance), { ...ALL, recursion: 2 }),
-    get(api("profiles"), z.array(schemas.Profile), ALL),
-    get(api("images"), z.array(schemas.Image), ALL),
-    get(api("networks"), z.array(schemas.Network), { recursion: 1 }),
+    list(api("projects"), schemas.Project, { recursion: 1 }),
+    list(api("storage-pools"), schemas.StoragePool, { recursion: 1 }),
+    list(api("instances"), schemas.Instance, { ...ALL, recursion: 2 }),
+    list(api("profiles"), schemas.Profile, ALL),
+    list(api("images"), schemas.Image, ALL),
+    list(api("networks"), schemas.Network, { recursion: 1 }),
     openHostFiles(client),
   ]);
-  const poolLooks = await Promise.all(pools.map((pool) => lookAtPool(pool, get)));
+  const poolLooks = await Promise.all(pools.map((pool) => lookAtPool(pool, get, list)));
   if (files) await addLeftovers(poolLooks, files);
   const ownProfiles = new Set(
     projects.filter((one) => one.config["features.profiles"] !== "false").map((one) => one.name),
@@ -153,12 +155,14 @@ export async function lookAtHost(client: IncusClient, options: LookOptions): Pro
 
 type Get = <S extends z.ZodType>(path: string, schema: S, query?: object) => Promise<z.output<S>>;
 
-async function lookAtPool(pool: schemas.StoragePool, get: Get): Promise<PoolLook> {
+type List = <S extends z.ZodType>(path: string, item: S, query?: object) => Promise<z.output<S>[]>;
+
+async function lookAtPool(pool: schemas.StoragePool, get: Get, list: List): Promise<PoolLook> {
   const available = pool.status === "Created" || pool.status === "";
   const [volumes, buckets, resources] = await Promise.all([
-    get(api("storage-pools", pool.name, "volumes"), z.array(schemas.StorageVolume), ALL),
+    list(api("storage-pools", pool.name, "volumes"), schemas.StorageVolume, ALL),
     // Drivers without buckets answer with 400.
-    get(api("storage-pools", pool.name, "buckets"), z.array(schemas.StorageBucket), ALL).catch(
+    list(api("storage-pools", pool.name, "buckets"), schemas.StorageBucket, ALL).catch(
       noneOn(400, []),
     ),
     // A pool that is not available answers with an error; its space is unknown.

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import type * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { IncusApiError, isNotFound, messageOf, UnreachableError, VisibleError } from "./errors.ts";
@@ -132,7 +133,7 @@ export function dynamicProvider<Args extends CommonArgs, State extends Args & Co
       const commonChanged =
         state.unreachable !== undefined ||
         state.owner !== args.owner ||
-        JSON.stringify(state.host) !== JSON.stringify(args.host);
+        !isDeepStrictEqual(state.host, args.host);
       const result = lifecycle.diff(state, args);
       return {
         changes: providerChanged || commonChanged || result.changes,

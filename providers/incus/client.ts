@@ -1,5 +1,5 @@
 import type { Dispatcher } from "undici";
-import type { z } from "zod";
+import { z } from "zod";
 import { CancelledError, DeadlineError, IncusApiError, messageOf, UnreachableError, VisibleError } from "../errors.ts";
 import { lifetimeSignal } from "../lifetime.ts";
 import { type Endpoint, type HostConnection, resolveEndpoint } from "./connection.ts";
@@ -91,6 +91,11 @@ export class IncusClient {
   /** GET of an object, parsed. @throws IncusApiError (404 when absent), UnreachableError, DeadlineError */
   async get<S extends z.ZodType>(path: string, schema: S, options: RequestOptions = {}): Promise<z.output<S>> {
     return (await this.getVersioned(path, schema, options)).value;
+  }
+
+  /** GET of a list, parsed. Incus sends null for an empty one. */
+  async list<S extends z.ZodType>(path: string, item: S, options: RequestOptions = {}): Promise<z.output<S>[]> {
+    return (await this.get(path, z.array(item).nullable(), options)) ?? [];
   }
 
   /** GET of an object with its etag. */

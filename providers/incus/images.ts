@@ -9,7 +9,7 @@ import { Image, ImageAlias } from "./schemas.ts";
 
 /** Images of every project's store. */
 export function listImages(client: IncusClient): Promise<Image[]> {
-  return client.get(api("images"), z.array(Image), { query: { recursion: 1, "all-projects": "true" } });
+  return client.list(api("images"), Image, { query: { recursion: 1, "all-projects": "true" } });
 }
 
 export async function findImage(client: IncusClient, project: string, fingerprint: string): Promise<Image | undefined> {

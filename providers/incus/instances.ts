@@ -1,4 +1,3 @@
-import { z } from "zod";
 import { isNotFound } from "../errors.ts";
 import type { IncusClient, Versioned, WaitOptions } from "./client.ts";
 import { api } from "./paths.ts";
@@ -15,12 +14,12 @@ const query = (ref: InstanceRef): { project: string } => ({ project: ref.project
 
 /** Instances of every project without state (recursion=1): one cheap request per host. */
 export function listInstances(client: IncusClient): Promise<Instance[]> {
-  return client.get(api("instances"), z.array(Instance), { query: { recursion: 1, "all-projects": "true" } });
+  return client.list(api("instances"), Instance, { query: { recursion: 1, "all-projects": "true" } });
 }
 
 /** Instances of every project with state, snapshots and backups (recursion=2). */
 export function listInstancesFull(client: IncusClient, deadline: number): Promise<Instance[]> {
-  return client.get(api("instances"), z.array(Instance), {
+  return client.list(api("instances"), Instance, {
     query: { recursion: 2, "all-projects": "true" },
     deadline,
   });
@@ -45,11 +44,11 @@ export function getInstanceState(client: IncusClient, ref: InstanceRef): Promise
 }
 
 export function listSnapshots(client: IncusClient, ref: InstanceRef): Promise<Snapshot[]> {
-  return client.get(path(ref, "snapshots"), z.array(Snapshot), { query: { ...query(ref), recursion: 1 } });
+  return client.list(path(ref, "snapshots"), Snapshot, { query: { ...query(ref), recursion: 1 } });
 }
 
 export function listBackups(client: IncusClient, ref: InstanceRef): Promise<Backup[]> {
-  return client.get(path(ref, "backups"), z.array(Backup), { query: { ...query(ref), recursion: 1 } });
+  return client.list(path(ref, "backups"), Backup, { query: { ...query(ref), recursion: 1 } });
 }
 
 /** Body of POST /1.0/instances. `source` as in the Incus API (`image`, `copy`). */

@@ -1,11 +1,10 @@
-import { z } from "zod";
 import { isNotFound } from "../errors.ts";
 import type { IncusClient, Versioned } from "./client.ts";
 import { api } from "./paths.ts";
 import { Lease, Network } from "./schemas.ts";
 
 export function listNetworks(client: IncusClient): Promise<Network[]> {
-  return client.get(api("networks"), z.array(Network), { query: { recursion: 1 } });
+  return client.list(api("networks"), Network, { query: { recursion: 1 } });
 }
 
 export async function findNetwork(client: IncusClient, name: string): Promise<Versioned<Network> | undefined> {
@@ -35,5 +34,5 @@ export function deleteNetwork(client: IncusClient, name: string): Promise<void> 
 
 /** DHCP leases of a managed bridge, one cheap request for all its instances. */
 export function listLeases(client: IncusClient, network: string, project: string): Promise<Lease[]> {
-  return client.get(api("networks", network, "leases"), z.array(Lease), { query: { project } });
+  return client.list(api("networks", network, "leases"), Lease, { query: { project } });
 }

@@ -8,7 +8,7 @@ import { PoolResources, StorageBucket, StoragePool, StorageVolume } from "./sche
 const POOL_DEADLINE = 600_000;
 
 export function listPools(client: IncusClient): Promise<StoragePool[]> {
-  return client.get(api("storage-pools"), z.array(StoragePool), { query: { recursion: 1 } });
+  return client.list(api("storage-pools"), StoragePool, { query: { recursion: 1 } });
 }
 
 /** The pool with its etag, or undefined where there is none of this name. */
@@ -59,20 +59,20 @@ export function getPoolResources(client: IncusClient, name: string): Promise<Poo
 
 /** Volumes of every kind and project; snapshots appear as `volume/snapshot`. */
 export function listPoolVolumes(client: IncusClient, name: string): Promise<StorageVolume[]> {
-  return client.get(api("storage-pools", name, "volumes"), z.array(StorageVolume), {
+  return client.list(api("storage-pools", name, "volumes"), StorageVolume, {
     query: { recursion: 1, "all-projects": "true" },
   });
 }
 
 /** Fingerprints of the images that are unpacked in the pool. */
 export async function listWarmFingerprints(client: IncusClient, name: string): Promise<string[]> {
-  const urls = await client.get(api("storage-pools", name, "volumes", "image"), z.array(z.string()));
+  const urls = await client.list(api("storage-pools", name, "volumes", "image"), z.string());
   return urls.map((url) => (url.split("/").at(-1) ?? "").replace(/\?.*$/, ""));
 }
 
 /** Buckets of every project. Drivers without buckets answer an error, which means none. */
 export function listPoolBuckets(client: IncusClient, name: string): Promise<StorageBucket[]> {
-  return client.get(api("storage-pools", name, "buckets"), z.array(StorageBucket), {
+  return client.list(api("storage-pools", name, "buckets"), StorageBucket, {
     query: { recursion: 1, "all-projects": "true" },
   });
 }

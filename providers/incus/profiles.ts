@@ -1,4 +1,3 @@
-import { z } from "zod";
 import { isNotFound } from "../errors.ts";
 import type { IncusClient, Versioned } from "./client.ts";
 import { api } from "./paths.ts";
@@ -6,7 +5,7 @@ import { Profile } from "./schemas.ts";
 
 /** Profiles of every project. */
 export function listProfiles(client: IncusClient): Promise<Profile[]> {
-  return client.get(api("profiles"), z.array(Profile), { query: { recursion: 1, "all-projects": "true" } });
+  return client.list(api("profiles"), Profile, { query: { recursion: 1, "all-projects": "true" } });
 }
 
 export async function findProfile(

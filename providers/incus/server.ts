@@ -1,4 +1,3 @@
-import { z } from "zod";
 import type { IncusClient } from "./client.ts";
 import { Project, Server } from "./schemas.ts";
 
@@ -9,5 +8,5 @@ export function getServer(client: IncusClient): Promise<Server> {
 
 /** All projects. */
 export function listProjects(client: IncusClient): Promise<Project[]> {
-  return client.get("/1.0/projects", z.array(Project), { query: { recursion: 1 } });
+  return client.list("/1.0/projects", Project, { query: { recursion: 1 } });
 }
