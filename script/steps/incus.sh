@@ -13,7 +13,7 @@ unsquashfs squashfs-tools"
 stack_is_local() {
   local config=$project_root/stacks/Pulumi.$stack.yaml
   sed -e '/^[[:space:]]*#/d' -e 's/[[:space:]]#.*//' "$config" 2>/dev/null |
-    grep -Eq "connection[\"']?:[[:space:]]*[\"']?unix(:(/var/lib|/run)/incus/unix\.socket)?[\"']?[[:space:]]*([,}]|\$)"
+    grep -E "connection[\"']?:[[:space:]]*[\"']?unix(:(/var/lib|/run)/incus/unix\.socket)?[\"']?[[:space:]]*([,}]|\$)" >/dev/null
 }
 
 incus_socket() {
@@ -50,7 +50,7 @@ incus_packages() {
   if has_candidate incus-base || on_bookworm; then echo "incus-base incus-client"; else echo incus; fi
 }
 
-has_candidate() { apt-cache policy "$1" 2>/dev/null | grep -q '^ *Candidate: [^(]'; }
+has_candidate() { apt-cache policy "$1" 2>/dev/null | grep '^ *Candidate: [^(]' >/dev/null; }
 
 # Debian 12 and what is built on it (Armbian, Raspberry Pi OS).
 on_bookworm() { grep -q '^VERSION_CODENAME=bookworm' /etc/os-release 2>/dev/null; }
@@ -80,15 +80,17 @@ install_packages() {
     fail "This distribution has no package ${packages[0]}." \
       "Debian 12 or newer and Ubuntu 24.04 or newer have it; for others see https://linuxcontainers.org/incus/docs/main/installing/"
   fi
-  # Before the daemon first starts: it reads these two files once.
-  if [ -n "$new_incus" ]; then delegate_uid_1000; fi
   as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get install -y -q -o DPkg::Lock::Timeout=300 \
     ${suite:+-t "$suite"} "${packages[@]}" >"$state_dir/apt.log" 2>&1 || {
     tail -n 15 "$state_dir/apt.log" >&2
     fail "apt-get install did not succeed." "All of its output is in .state/apt.log."
   }
   if [ -n "$new_incus" ]; then
+    # After the package: it gives root its range of ids only where root has no entry yet.
+    delegate_ids
     raise_limits
+    # The daemon reads the ids when it starts, and the package may have started it.
+    if [ -d /run/systemd/system ]; then as_root systemctl try-restart incus.service; fi
     if [ "$(id -u)" -ne 0 ]; then as_root usermod -aG incus-admin "$(id -un)"; fi
   fi
 }
@@ -116,10 +118,15 @@ add_backports() {
     fail "The suite $suite could not be read from $mirror." "Correct $source and run this again."
 }
 
-# Lets a container map its root to uid 1000 of the host (raw.idmap "both 1000 0").
-delegate_uid_1000() {
-  local file
-  for file in /etc/subuid /etc/subgid; do
+# The range unprivileged containers live in, and uid 1000, which a container's root may be mapped to
+# (raw.idmap "both 1000 0").
+delegate_ids() {
+  local kind file
+  for kind in uid gid; do
+    file=/etc/sub$kind
+    if ! awk -F: '$1 == "root" && $3 >= 65536 { found = 1 } END { exit !found }' "$file"; then
+      as_root usermod "--add-sub${kind}s" 1000000-1000999999 root
+    fi
     if ! grep -qs '^root:1000:1$' "$file"; then echo root:1000:1 | as_root tee -a "$file" >/dev/null; fi
   done
 }
@@ -162,7 +169,7 @@ start_incus() {
     0) ;;
     # script/stack goes on with the group where /etc/group already has the user in it.
     2)
-      if id -nG "$(id -un)" | tr ' ' '\n' | grep -qx incus-admin; then return; fi
+      if id -nG "$(id -un)" | tr ' ' '\n' | grep -x incus-admin >/dev/null; then return; fi
       fail "No permission for the socket of Incus, $(incus_socket)." \
         "Join its group (as good as root on this machine) and log in again: sudo usermod -aG incus-admin $(id -un)"
       ;;

@@ -13,7 +13,7 @@ ensure_test_packages() {
   local wanted had_sshd=''
   if has_command sshd; then had_sshd=1; fi
   wanted=$(missing_packages "$incus_tools"$'\n'"$test_tools")
-  if ! dpkg-query -W -f '${db:Status-Status}' busybox-static 2>/dev/null | grep -qx installed; then wanted="$wanted busybox-static"; fi
+  if ! dpkg-query -W -f '${db:Status-Status}' busybox-static 2>/dev/null | grep -x installed >/dev/null; then wanted="$wanted busybox-static"; fi
   if ! has_command incus; then wanted="$(incus_packages) $wanted"; fi
   if [ -n "${wanted# }" ]; then
     install_packages "the tests need them" "$wanted" keep_services_down
