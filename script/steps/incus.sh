@@ -9,11 +9,22 @@ nft nftables
 newuidmap uidmap
 unsquashfs squashfs-tools"
 
-# Whether the stack talks to the daemon of this machine at its usual place.
+# Whether a host of the stack is the daemon of this machine: "connection: unix", or no connection at all.
 stack_is_local() {
-  local config=$project_root/stacks/Pulumi.$stack.yaml
-  sed -e '/^[[:space:]]*#/d' -e 's/[[:space:]]#.*//' "$config" 2>/dev/null |
-    grep -E "connection[\"']?:[[:space:]]*[\"']?unix(:(/var/lib|/run)/incus/unix\.socket)?[\"']?[[:space:]]*([,}]|\$)" >/dev/null
+  awk '
+    { sub(/(^|[ \t])#.*/, "") }
+    /^[ \t]*$/ { next }
+    { match($0, /^ */); indent = RLENGTH }
+    !inside { if ($0 ~ /taos-hosts:hosts["\047]?:/) { inside = 1; base = indent; level = -1 } next }
+    indent <= base { inside = 2; exit }
+    level < 0 { level = indent }
+    indent == level { if (host && !elsewhere) here = 1; host = 1; elsewhere = 0; child = -1 }
+    indent > level && child < 0 { child = indent }
+    (indent == level || indent == child) && /[ {,"\047]connection["\047]?:/ {
+      elsewhere = $0 !~ /connection["\047]?:[ \t]*["\047]?unix(:(\/var\/lib|\/run)\/incus\/unix\.socket)?["\047]?[ \t]*([,}]|$)/
+    }
+    END { if (host && !elsewhere) here = 1; exit !here }
+  ' "$project_root/stacks/Pulumi.$stack.yaml" 2>/dev/null
 }
 
 incus_socket() {
@@ -24,13 +35,13 @@ ensure_incus() {
   # The user points at a daemon of his own.
   if [ -n "${INCUS_SOCKET:-}${INCUS_DIR:-}" ]; then return; fi
   if ! stack_is_local; then
-    command -v incus >/dev/null || say "Incus: stack \"$stack\" has no host of \"connection: unix\", so nothing is installed on this machine"
+    command -v incus >/dev/null || say "Incus: no host of stack \"$stack\" is this machine, so nothing is installed on it"
     return
   fi
   local wanted
   wanted=$(missing_packages "$incus_tools")
   if ! has_command incus; then wanted="$(incus_packages) $wanted"; fi
-  install_packages "stack \"$stack\" has a host of \"connection: unix\"" "$wanted"
+  install_packages "this machine is a host of stack \"$stack\"" "$wanted"
   start_incus
 }
 
