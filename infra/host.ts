@@ -14,6 +14,7 @@ import {
 import { agentFiles } from "./agent-files.ts";
 import type { AgentConfig, HostConfig } from "./config.ts";
 import { orEmpty } from "./failed-resources.ts";
+import { poolWishes } from "./pool-wishes.ts";
 
 /** Bridge that a new host gets. taOS' firewall rules name it. */
 const BRIDGE = "incusbr0";
@@ -52,34 +53,32 @@ export class Host extends pulumi.ComponentResource {
     const host = portable(config.connection);
     const owner = (name: string): string => ownerMark(context.project, context.stack, config.name, name);
     const named = (name: string): string => `${config.name}/${name}`;
-    const after = (...dependsOn: pulumi.Resource[]): pulumi.CustomResourceOptions => ({ parent: this, dependsOn });
+    const after = (...dependsOn: pulumi.Resource[]): pulumi.CustomResourceOptions => ({
+      parent: this,
+      dependsOn,
+    });
 
-    const { pool, optIn } = config;
+    const { optIn } = config;
+    const wishes = poolWishes(config);
     const mainPool = new StoragePool(
-      named(pool.name),
-      { host, owner: owner(pool.name), ...pool, ...expectation(context, pool.name) },
+      named(wishes.main.name),
+      { host, owner: owner(wishes.main.name), ...wishes.main, ...expectation(context, wishes.main.name) },
       { parent: this },
     );
-    const cowName = `${pool.name}-cow`;
-    const cowPool =
-      optIn.migrate.length === 0
-        ? undefined
-        : new StoragePool(
-            named(cowName),
-            {
-              host,
-              owner: owner(cowName),
-              name: cowName,
-              driver: pool.driver === "zfs" ? "zfs" : pool.driver === "btrfs" ? "btrfs" : "auto",
-              insteadOf: pool.name,
-              ...(pool.size === undefined ? {} : { size: pool.size }),
-              ...expectation(context, cowName),
-            },
-            after(mainPool),
-          );
+    const cowPool = wishes.cow
+      ? new StoragePool(
+          named(wishes.cow.name),
+          { host, owner: owner(wishes.cow.name), ...wishes.cow, ...expectation(context, wishes.cow.name) },
+          after(mainPool),
+        )
+      : undefined;
     const serving = cowPool ?? mainPool;
 
-    const network = new Network(named(BRIDGE), { host, owner: owner(BRIDGE), name: BRIDGE }, { parent: this });
+    const network = new Network(
+      named(BRIDGE),
+      { host, owner: owner(BRIDGE), name: BRIDGE },
+      { parent: this },
+    );
 
     const images = config.images.map(
       ({ alias, source }) =>
@@ -127,8 +126,10 @@ export class Host extends pulumi.ComponentResource {
         owner: owner("default-profile"),
         pool: serving.pool,
         network: network.name,
-        ...(cowPool ? { repointFrom: pool.name } : {}),
-        placements: pulumi.all(Object.fromEntries(placements.map(([name, placement]) => [name, placement.pool]))),
+        ...(cowPool ? { repointFrom: wishes.main.name } : {}),
+        placements: pulumi.all(
+          Object.fromEntries(placements.map(([name, placement]) => [name, placement.pool])),
+        ),
       },
       after(serving, network, ...placements.map(([, placement]) => placement)),
     );
@@ -167,7 +168,20 @@ function expectation(context: HostContext, pool: string): { expect?: string } {
 }
 
 function instanceArgs(agent: AgentConfig) {
-  const { image, memory, cpu, disk, idmapUid, environment, config, devices, files, ready, profiles, project } = agent;
+  const {
+    image,
+    memory,
+    cpu,
+    disk,
+    idmapUid,
+    environment,
+    config,
+    devices,
+    files,
+    ready,
+    profiles,
+    project,
+  } = agent;
   return {
     image,
     project,
