@@ -1,0 +1,288 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { randomUUID } from "node:crypto";
+import {
+  CancelledError,
+  DeadlineError,
+  IncusApiError,
+  isNotFound,
+  isPreconditionFailed,
+  messageOf,
+  UnreachableError,
+  VisibleError,
+} from "../errors.ts";
+import { type HostFiles, openHostFiles } from "../host-files.ts";
+import type { IncusClient } from "../incus/client.ts";
+import { findInstance } from "../incus/instances.ts";
+import { getServer } from "../incus/server.ts";
+import { lifetimeSignal } from "../lifetime.ts";
+import type { Progress } from "../progress.ts";
+import { changeInstance } from "./instance-patch.ts";
+import { journalEntry, type SourceJournal } from "./journal.ts";
+import { Lease, LeaseLostError } from "./lease.ts";
+import { type Move, type MoveRequest, refOf } from "./move.ts";
+import { copyName, parkedName } from "./names.ts";
+import { type Observation, observationOf, observe } from "./observation.ts";
+import { preflight } from "./preflight.ts";
+import { rootPool } from "./root-device.ts";
+import { withSlot } from "./semaphore.ts";
+import { settle } from "./settle.ts";
+import { situationOf } from "./situation.ts";
+import { deriveState, type MigrationState, STATES } from "./states.ts";
+import { deadEnd, STEPS, writeSource } from "./steps.ts";
+
+/** Times that one run goes on after a lost connection or a concurrent change. */
+const RECOVERIES = 6;
+/** Milliseconds that a host may be away before a run gives up and leaves the rest to the next one. */
+const RECONNECT_DEADLINE = 60_000;
+/** States before the swap's first rename: taking back is at least as safe as going on. */
+const UNDO_WHEN_WITHDRAWN: readonly MigrationState[] = ["intended", "seeding", "seeded", "stopping", "stopped", "verified", "parking"];
+/** States in which a failure takes everything back. */
+const UNDO_ON_FAILURE: readonly MigrationState[] = [...UNDO_WHEN_WITHDRAWN, "parked", "renamed", "dressed", "started"];
+
+export interface MigrationOptions {
+  progress: Progress;
+  signal?: AbortSignal;
+  /** Called before and after each step and at named points within. */
+  onStep?: (point: string) => void | Promise<void>;
+}
+
+export interface MigrationResult {
+  /** False where there was nothing to do. */
+  moved: boolean;
+  /** Milliseconds from stopped to started; absent where it did not run, or another run had stopped it. */
+  downtime?: number;
+}
+
+/**
+ * Moves a container to another pool of its host, or finishes what an interrupted run began. On failure everything is
+ * taken back and the original runs.
+ * @throws VisibleError with what happened, the state that was left and the way out
+ */
+export async function migrate(client: IncusClient, request: MoveRequest, options: MigrationOptions): Promise<MigrationResult> {
+  return withMove(client, request, options, async (move) => drive(move, options, "migrate"));
+}
+
+/**
+ * Ends an interrupted migration whose opt-in has been withdrawn: undone where the swap had not begun, finished where
+ * it had. Does nothing where none is under way.
+ */
+export async function concludeWithdrawn(client: IncusClient, request: MoveRequest, options: MigrationOptions): Promise<void> {
+  await withMove(client, request, options, async (move) => drive(move, options, "conclude"));
+}
+
+async function withMove<T>(
+  client: IncusClient,
+  request: MoveRequest,
+  options: MigrationOptions,
+  task: (move: Move) => Promise<T>,
+): Promise<T> {
+  return withSlot(`migrate:${client.key}`, request.migrateParallel ?? 1, async () => {
+    const lease = new Lease(client, request);
+    const signals = [lifetimeSignal(), lease.signal];
+    if (options.signal) signals.push(options.signal);
+    const move: Move = {
+      ...{ client, request, lease, progress: options.progress },
+      files: await hostFiles(client, request.name),
+      signal: AbortSignal.any(signals),
+      reached: async (point) => options.onStep?.(point),
+      comparedSnapshots: new Set(),
+      roundsDone: false,
+    };
+    try {
+      return await task(move);
+    } finally {
+      await lease.stop();
+    }
+  });
+}
+
+async function hostFiles(client: IncusClient, name: string): Promise<HostFiles> {
+  const files = await openHostFiles(client);
+  if (files) return files;
+  throw new VisibleError(
+    `Refusing to migrate "${name}": the host's files cannot be reached from here, and Incus' own copy breaks hardlinks. Run this on the host itself as root, with connection: unix.`,
+  );
+}
+
+type Mode = "migrate" | "conclude";
+
+async function drive(move: Move, options: MigrationOptions, mode: Mode): Promise<MigrationResult> {
+  let failure: Error | undefined;
+  let recoveries = 0;
+  let begun = false;
+  let moved = false;
+  let seen = await observe(move.client, move.request.project, move.request.name);
+  const first = stateOf(move, seen);
+  if (first === "settled" && isDone(move, seen, mode)) return { moved: false };
+  if (first !== "settled") {
+    if (STEPS[first] === undefined) throw deadEnd(first, seen, move.request.name);
+    move.lease.ref = refOf(move, (seen.source?.instance ?? seen.named ?? seen.copy?.instance)?.name ?? move.request.name);
+    await move.lease.acquire(move.progress);
+    begun = true;
+    await settleAll(move, seen);
+    seen = await observe(move.client, move.request.project, move.request.name);
+    const state = stateOf(move, seen);
+    move.progress(`resuming an interrupted migration: ${STATES[state].holds}`);
+    if (mode === "conclude" && UNDO_WHEN_WITHDRAWN.includes(state)) {
+      await decideUndo(move, seen, "the opt-in was withdrawn");
+      seen = await look(move, seen);
+    }
+  }
+  for (;;) {
+    const state = stateOf(move, seen);
+    try {
+      move.signal.throwIfAborted();
+      if (state === "settled") {
+        if (failure) throw asFailed(move, failure, seen);
+        if (isDone(move, seen, mode)) return { moved, ...(move.downtime === undefined ? {} : { downtime: move.downtime }) };
+        await begin(move, begun);
+        begun = true;
+      } else {
+        const step = STEPS[state];
+        if (!step) throw failure ?? deadEnd(state, seen, move.request.name);
+        if (seen.source) move.lease.ref = refOf(move, seen.source.instance.name);
+        await options.onStep?.(`before ${state}`);
+        await step(move, seen);
+        await options.onStep?.(`after ${state}`);
+        if (state === "cleared") moved = true;
+        if (state === "undoJournal") move.progress(`undone: "${move.request.name}" is as it was`);
+      }
+    } catch (error) {
+      if (error === failure || state === "settled" || move.signal.aborted || isFinal(error)) throw error;
+      if (isPassing(error) && recoveries < RECOVERIES) {
+        recoveries += 1;
+        await recover(move, seen, error);
+      } else if (failure === undefined && UNDO_ON_FAILURE.includes(state) && seen.source) {
+        seen = await look(move, seen);
+        if (!mayUndo(move, seen, stateOf(move, seen))) throw asStranded(move, error, seen);
+        failure = error instanceof Error ? error : new Error(messageOf(error));
+        move.progress(`undoing: ${failure.message}`);
+        await decideUndo(move, seen, failure.message);
+      } else {
+        throw failure ? asHalfUndone(move, failure, error) : error;
+      }
+    }
+    seen = await look(move, seen);
+  }
+}
+
+/** Writes the journal of a new migration: the first write to the container. */
+async function begin(move: Move, leased: boolean): Promise<void> {
+  const { request } = move;
+  const named = (await findInstance(move.client, request))?.value;
+  if (!named) throw deadEnd("absent", { named: undefined, source: undefined, copy: undefined }, request.name);
+  move.progress(`looking whether "${named.name}" can move to pool "${request.target}"`);
+  const facts = await preflight(move, named);
+  move.lease.ref = refOf(move, request.name);
+  if (!leased) await move.lease.acquire(move.progress);
+  const journal: SourceJournal = {
+    role: "source",
+    id: randomUUID(),
+    phase: "copying",
+    project: request.project,
+    name: request.name,
+    ...{ copy: facts.copy, parked: facts.parked, from: facts.from, to: request.target, uuid: facts.uuid },
+    wasRunning: named.status === "Running",
+    addresses: facts.addresses,
+    ...{ createdAt: named.created_at, lastUsedAt: named.last_used_at },
+    startedAt: new Date().toISOString(),
+    copiedSince: Date.now() / 1000,
+    owner: request.owner,
+  };
+  await changeInstance(move.client, refOf(move, request.name), (now) => {
+    if (leased) return { config: { ...journalEntry(journal), ...move.lease.entry() } };
+    move.lease.assertHeld(now);
+    // Another run came and went between our look and our lease.
+    if (rootPool(now) !== facts.from) throw new VisibleError(`"${request.name}" has moved meanwhile. Run again.`);
+    return { config: { ...journalEntry(journal), ...move.lease.entry() } };
+  });
+}
+
+function stateOf(move: Move, seen: Observation): MigrationState {
+  return deriveState(situationOf(seen, move.lease.run));
+}
+
+function isDone(move: Move, seen: Observation, mode: Mode): boolean {
+  return mode === "conclude" || (seen.named !== undefined && rootPool(seen.named) === move.request.target);
+}
+
+/** Looks again: by name where the names are known, which is a fraction of listing all instances. */
+async function look(move: Move, before: Observation): Promise<Observation> {
+  const { project, name } = move.request;
+  const uuid = before.source?.journal.uuid ?? before.named?.config["volatile.uuid"];
+  if (!uuid) return observe(move.client, project, name);
+  const names = new Set([name, copyName(name, uuid), parkedName(name, uuid)]);
+  const found = await Promise.all([...names].map((one) => findInstance(move.client, refOf(move, one))));
+  return observationOf(
+    found.flatMap((one) => (one ? [one.value] : [])),
+    name,
+  );
+}
+
+async function decideUndo(move: Move, seen: Observation, reason: string): Promise<void> {
+  if (!seen.source) throw new VisibleError(`Cannot undo: ${reason}`);
+  const { instance, journal } = seen.source;
+  await writeSource(move, instance.name, { ...journal, undo: { reason, run: move.lease.run } });
+}
+
+/** A copy that somebody else started may hold newer data than the source: only its own run takes it back. */
+function mayUndo(move: Move, seen: Observation, state: MigrationState): boolean {
+  if (!UNDO_ON_FAILURE.includes(state) || !seen.source) return false;
+  return state !== "started" || seen.copy?.journal.startedBy === move.lease.run;
+}
+
+async function settleAll(move: Move, seen: Observation): Promise<void> {
+  const names = [move.request.name, seen.source?.journal.copy, seen.source?.journal.parked, seen.copy?.instance.name];
+  await settle(move.client, move.request.project, names.filter((name) => name !== undefined), move.signal);
+}
+
+async function recover(move: Move, seen: Observation, error: unknown): Promise<void> {
+  move.progress(`interrupted (${messageOf(error)}); looking again`);
+  const end = performance.now() + RECONNECT_DEADLINE;
+  for (;;) {
+    try {
+      await getServer(move.client);
+      move.files = await hostFiles(move.client, move.request.name);
+      await settleAll(move, seen);
+      return;
+    } catch (again) {
+      if (move.signal.aborted || performance.now() > end) throw error;
+      if (!isPassing(again) && !(again instanceof VisibleError)) throw again;
+      await delay(250, undefined, { signal: move.signal });
+    }
+  }
+}
+
+/** The host or the world changed under us: look again, then go on. */
+function isPassing(error: unknown): boolean {
+  if (error instanceof UnreachableError || error instanceof DeadlineError) return true;
+  return isPreconditionFailed(error) || isNotFound(error) || (error instanceof IncusApiError && error.status === 503);
+}
+
+function isFinal(error: unknown): boolean {
+  return error instanceof LeaseLostError || error instanceof CancelledError;
+}
+
+function asFailed(move: Move, failure: Error, seen: Observation): VisibleError {
+  const running = seen.named?.status === "Running" ? " and runs" : "";
+  const pool = seen.named ? rootPool(seen.named) : "";
+  return new VisibleError(
+    `Migration of "${move.request.name}" failed: ${failure.message} Everything was undone: the original is on pool "${pool}"${running}, nothing is left over.`,
+    { cause: failure },
+  );
+}
+
+function asStranded(move: Move, error: unknown, seen: Observation): VisibleError {
+  const parked = seen.source?.instance.name ?? "";
+  return new VisibleError(
+    `Migration of "${move.request.name}" was interrupted after its start on pool "${move.request.target}", and now: ${messageOf(error)} Nothing was undone, since the container may have written new data. Put it right and run again; the state from before is in the stopped instance "${parked}".`,
+    { cause: error },
+  );
+}
+
+function asHalfUndone(move: Move, failure: Error, error: unknown): VisibleError {
+  return new VisibleError(
+    `Migration of "${move.request.name}" failed: ${failure.message} Undoing it stopped, too: ${messageOf(error)} The next run goes on from there.`,
+    { cause: error },
+  );
+}

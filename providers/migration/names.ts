@@ -1,0 +1,35 @@
+/** Config key with the journal of a migration, on the source and on the copy. */
+export const JOURNAL_KEY = "user.taos.migration";
+/** Config key on the source that says which run works on it. */
+export const LEASE_KEY = "user.taos.lease";
+/** Config key on a parked instance: what it was and how to bring it back. */
+export const PARKED_KEY = "user.taos.parked";
+/** Config keys that keep what Incus cannot carry to another instance. */
+export const CREATED_AT_KEY = "user.taos.created-at";
+export const LAST_USED_AT_KEY = "user.taos.last-used-at";
+
+/** Incus allows 63 characters in an instance name. */
+const LONGEST_NAME = 63;
+
+/**
+ * Name of the parked source: `mary-parked-2f47f9a1`. Derived from name and `volatile.uuid` alone, so every run on
+ * every machine finds the same one.
+ */
+export function parkedName(name: string, uuid: string): string {
+  return withSuffix(name, `-parked-${shortened(uuid)}`);
+}
+
+/** Name of the copy while it is being filled: `mary-copy-2f47f9a1`. */
+export function copyName(name: string, uuid: string): string {
+  return withSuffix(name, `-copy-${shortened(uuid)}`);
+}
+
+function shortened(uuid: string): string {
+  const digits = uuid.replaceAll(/[^0-9a-f]/g, "").slice(0, 8);
+  if (digits.length < 8) throw new RangeError(`not a uuid: ${uuid}`);
+  return digits;
+}
+
+function withSuffix(name: string, suffix: string): string {
+  return `${name.slice(0, LONGEST_NAME - suffix.length)}${suffix}`;
+}

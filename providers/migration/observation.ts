@@ -1,0 +1,45 @@
+import { z } from "zod";
+import type { IncusClient } from "../incus/client.ts";
+import { api } from "../incus/paths.ts";
+import { Instance } from "../incus/schemas.ts";
+import { type CopyJournal, readJournal, type SourceJournal } from "./journal.ts";
+
+/** A container as far as a migration looks at it. */
+export interface Seen<J> {
+  instance: Instance;
+  running: boolean;
+  journal: J;
+}
+
+/** What the host shows of one container and its migration. */
+export interface Observation {
+  /** The instance under the container's name, whatever it is. */
+  named: Instance | undefined;
+  /** The instance that holds the data from before the migration. */
+  source: Seen<SourceJournal> | undefined;
+  copy: Seen<CopyJournal> | undefined;
+}
+
+/** Instances of one project, one request. */
+export function listProjectInstances(client: IncusClient, project: string): Promise<Instance[]> {
+  return client.get(api("instances"), z.array(Instance), { query: { project, recursion: 1 } });
+}
+
+/** Looks at the host. Finds source and copy by their journals, so also under their other names. */
+export async function observe(client: IncusClient, project: string, name: string): Promise<Observation> {
+  return observationOf(await listProjectInstances(client, project), name);
+}
+
+/** The part of `instances` that concerns the container `name`. */
+export function observationOf(instances: readonly Instance[], name: string): Observation {
+  const result: Observation = { named: undefined, source: undefined, copy: undefined };
+  for (const instance of instances) {
+    if (instance.name === name) result.named = instance;
+    const journal = readJournal(instance);
+    if (journal === undefined || journal.name !== name) continue;
+    const running = instance.status !== "Stopped";
+    if (journal.role === "source") result.source = { instance, running, journal };
+    else result.copy = { instance, running, journal };
+  }
+  return result;
+}

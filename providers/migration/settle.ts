@@ -1,0 +1,48 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { z } from "zod";
+import { DeadlineError } from "../errors.ts";
+import type { IncusClient } from "../incus/client.ts";
+import { parseApiUrl } from "../incus/paths.ts";
+
+/** Milliseconds that an operation left over from an interrupted run may take. A refresh copies all of a container. */
+const DEADLINE = 1_800_000;
+
+const RunningOperations = z.object({
+  running: z
+    .array(
+      z.object({
+        description: z.string().default(""),
+        resources: z.record(z.string(), z.array(z.string()).nullable()).nullish(),
+      }),
+    )
+    .nullish(),
+});
+
+/** Sessions of people; they change nothing that a migration relies on. */
+const SESSIONS = ["Executing command", "Showing console", "Connecting to instance SFTP"];
+
+/**
+ * Waits until Incus works on none of these instances: a killed or disconnected run leaves its last operation going,
+ * and what the host shows meanwhile is on its way to something else.
+ * @throws DeadlineError
+ */
+export async function settle(client: IncusClient, project: string, names: readonly string[], signal: AbortSignal): Promise<void> {
+  const end = performance.now() + DEADLINE;
+  for (;;) {
+    signal.throwIfAborted();
+    const { running } = await client.get("/1.0/operations", RunningOperations, { query: { project, recursion: 1 } });
+    const busy = (running ?? []).some(({ description, resources }) => {
+      if (SESSIONS.includes(description)) return false;
+      const urls = [...(resources?.["instances"] ?? []), ...(resources?.["containers"] ?? [])];
+      return urls.some((url) => {
+        const { segments, project: of } = parseApiUrl(url);
+        return of === project && names.includes(segments[0] ?? "");
+      });
+    });
+    if (!busy) return;
+    if (performance.now() > end) {
+      throw new DeadlineError(`An operation on "${names[0] ?? ""}" did not end within ${DEADLINE / 60_000} min.`);
+    }
+    await delay(200, undefined, { signal });
+  }
+}

@@ -1,0 +1,117 @@
+import type { CopyJournal, SourceJournal } from "./journal.ts";
+
+/**
+ * Every state a container can be in, each named by what is true on the host, with what happens next. `end` states
+ * have no next step: either there is nothing to do or a person has to decide.
+ */
+export const STATES = {
+  settled: { holds: "no migration is under way", next: "end" },
+  absent: { holds: "no instance of this name and no journal of one", next: "end" },
+  intended: { holds: "the source has a journal, there is no copy", next: "copy" },
+  seeding: { holds: "a copy exists but was not finished", next: "discard the copy" },
+  seeded: { holds: "the copy holds a first full copy and all snapshots; the source was not told to stop", next: "copy live, then announce the stop" },
+  stopping: { holds: "the stop is announced, the source runs", next: "stop it" },
+  stopped: { holds: "the source is stopped, the copy may lack the last changes", next: "final pass and verification" },
+  verified: { holds: "the copy equals the stopped source", next: "park the source's settings" },
+  parking: { holds: "the source has given up addresses and autostart, and has its name", next: "rename the source" },
+  parked: { holds: "the source has its parked name, nobody has the name", next: "rename the copy" },
+  renamed: { holds: "the copy has the name, not yet the settings", next: "dress the copy" },
+  dressed: { holds: "the copy has name, settings and identity, and is stopped", next: "start it if it ran" },
+  started: { holds: "the copy runs under the name, unproven", next: "prove its health" },
+  healthy: { holds: "the copy is proven, the source still has a journal", next: "clear the source's journal" },
+  cleared: { holds: "the copy is proven, only its journal is left", next: "clear it" },
+  undoCopyName: { holds: "to be undone; the copy has the name", next: "stop the copy and take the name away" },
+  undoSourceName: { holds: "to be undone; the source has its parked name", next: "give the source its name back" },
+  undoSettings: { holds: "to be undone; the source has its name but parked settings", next: "put its settings back" },
+  undoStart: { holds: "to be undone; the source is whole but stopped", next: "start it" },
+  undoCopy: { holds: "to be undone; the source is as it was, a copy is left", next: "delete the copy" },
+  undoJournal: { holds: "to be undone; only the journal is left", next: "clear it" },
+  orphanedCopy: { holds: "an unproven copy is left, the container has no migration under way", next: "delete the copy" },
+  copyLost: { holds: "the copy disappeared or the source was started during the swap", next: "decide to undo" },
+  sourceLost: { holds: "a copy that was not yet dressed, and no source anywhere", next: "end" },
+  nameTaken: { holds: "the source is parked and something else has the name", next: "end" },
+  parkedRuns: { holds: "the parked source was started before the copy took over", next: "end" },
+} as const satisfies Record<string, { holds: string; next: string }>;
+
+export type MigrationState = keyof typeof STATES;
+
+/** What decides the state; `Observation` reduced to the facts that matter. */
+export interface Situation {
+  /** The run that asks: a verification counts only for the run that made it. */
+  run: string;
+  /** What has the container's name. */
+  holder: "nobody" | "source" | "copy" | "other";
+  source?: Pick<SourceJournal, "id" | "phase" | "wasRunning"> & {
+    running: boolean;
+    lastUsedAt: string;
+    /** Whether parked settings are on it. */
+    originals: boolean;
+    undo?: { run: string } | undefined;
+  };
+  copy?: Pick<CopyJournal, "id" | "phase" | "verified" | "startedBy"> & { running: boolean };
+}
+
+/** The one state that a situation is. Pure: the same host gives the same state to every run on every machine. */
+export function deriveState(seen: Situation): MigrationState {
+  const { source, copy, holder } = seen;
+  if (!source && !copy) return holder === "nobody" ? "absent" : "settled";
+  if (copy && (!source || source.id !== copy.id)) return withoutSource(seen, copy, source);
+  if (!source) return "settled";
+  if (copy?.phase === "healthy" && holder === "copy") return "healthy";
+  if (source.undo && !(holder === "copy" && copy?.running && source.undo.run !== seen.run)) {
+    return undoing(holder, source, copy !== undefined);
+  }
+  if (holder === "source") return beforeTheSwap(seen, source, copy);
+  if (!copy) return holder === "other" ? "nameTaken" : "copyLost";
+  if (holder === "copy") return takenOver(copy);
+  if (holder === "other") return "nameTaken";
+  return source.running ? "parkedRuns" : "parked";
+}
+
+function withoutSource(
+  seen: Situation,
+  copy: NonNullable<Situation["copy"]>,
+  source: Situation["source"],
+): MigrationState {
+  if (seen.holder === "copy") {
+    if (copy.phase === "healthy") return "cleared";
+    if (copy.phase === "dressed" && !source) return copy.running ? "started" : "dressed";
+    return "sourceLost";
+  }
+  return seen.holder === "nobody" ? "sourceLost" : "orphanedCopy";
+}
+
+function undoing(
+  holder: Situation["holder"],
+  source: NonNullable<Situation["source"]>,
+  copyExists: boolean,
+): MigrationState {
+  if (holder === "copy") return "undoCopyName";
+  if (holder === "other") return "nameTaken";
+  if (holder === "nobody") return source.running ? "parkedRuns" : "undoSourceName";
+  if (source.originals) return "undoSettings";
+  if (source.wasRunning && !source.running) return "undoStart";
+  return copyExists ? "undoCopy" : "undoJournal";
+}
+
+function beforeTheSwap(
+  seen: Situation,
+  source: NonNullable<Situation["source"]>,
+  copy: Situation["copy"],
+): MigrationState {
+  if (source.phase === "parking") {
+    if (!copy || source.running) return "copyLost";
+    return "parking";
+  }
+  if (!copy) return "intended";
+  if (copy.phase === "seeding") return "seeding";
+  if (source.phase === "copying") return "seeded";
+  if (source.running) return "stopping";
+  const verified = copy.phase === "verified" && copy.verified?.run === seen.run;
+  return verified && copy.verified?.lastUsedAt === source.lastUsedAt ? "verified" : "stopped";
+}
+
+function takenOver(copy: NonNullable<Situation["copy"]>): MigrationState {
+  if (copy.phase === "dressed") return copy.running ? "started" : "dressed";
+  return "renamed";
+}

@@ -1,0 +1,228 @@
+import { VisibleError } from "../errors.ts";
+import { listSnapshots } from "../incus/instances.ts";
+import { changeInstance } from "./instance-patch.ts";
+import { type CopyJournal, journalEntry, type SourceJournal } from "./journal.ts";
+import { type Move, refOf } from "./move.ts";
+import { JOURNAL_KEY, LEASE_KEY } from "./names.ts";
+import type { Observation, Seen } from "./observation.ts";
+import { endOrphans } from "./orphans.ts";
+import { alignSnapshots } from "./snapshots.ts";
+import { type MigrationState, STATES } from "./states.ts";
+import { dressCopy, parkSettings, rename, startInstance, stopInstance, undressCopy, unparkSettings } from "./swap.ts";
+import { copyAll, copyFinally, copyRounds, createCopy, deleteCopy, ensureDeltaFits, volumesOf } from "./transfer.ts";
+import { proveHealth, verifyCopy } from "./verify.ts";
+import { flush } from "./volume.ts";
+
+/** Milliseconds that a copy which proved unhealthy has to stop before it is killed. */
+const UNHEALTHY_STOP = 10_000;
+
+type Step = (move: Move, seen: Observation) => Promise<void>;
+
+/** What is done in each state that has a next step. Each is safe to repeat. */
+export const STEPS: { [State in MigrationState]?: Step } = {
+  async intended(move, seen) {
+    const { instance, journal } = source(seen);
+    await createCopy(move, instance, journal);
+    await move.reached("clone created");
+    await endOrphans(move.files.path(...volumesOf(move, journal).copy));
+    const snapshots = await listSnapshots(move.client, refOf(move, journal.name));
+    await ensureDeltaFits(move, journal, snapshots);
+    await alignSnapshots(move, instance, await fresh(move, journal.copy), journal);
+    await move.reached("snapshots compared");
+    await copyAll(move, journal);
+    await move.reached("first copy");
+    await writeCopy(move, journal.copy, { phase: "seeded" });
+  },
+
+  async seeding(move, seen) {
+    move.progress("discarding an unfinished copy");
+    await endOrphans(move.files.path(...volumesOf(move, source(seen).journal).copy));
+    await deleteCopy(move, copy(seen).instance.name);
+  },
+
+  async seeded(move, seen) {
+    const { instance, journal, running } = source(seen);
+    await endOrphans(move.files.path(...volumesOf(move, journal).copy));
+    await alignSnapshots(move, instance, copy(seen).instance, journal);
+    if (running) await copyRounds(move, journal);
+    // Written back now, so that the flush after the stop finds little to do.
+    await flush(move.files, volumesOf(move, journal).copy);
+    move.roundsDone = true;
+    await writeSource(move, journal.name, { ...journal, phase: "stopping" });
+  },
+
+  async stopping(move, seen) {
+    const { journal } = source(seen);
+    // Resumed: much may have changed since the last round.
+    if (!move.roundsDone) {
+      await endOrphans(move.files.path(...volumesOf(move, journal).copy));
+      await copyRounds(move, journal);
+      move.roundsDone = true;
+    }
+    const { stopTimeout: timeout, forceStop: force } = move.request;
+    move.progress("stopping the container");
+    await stopInstance(move.client, refOf(move, journal.name), { timeout, force, signal: move.signal });
+    move.downSince = performance.now();
+  },
+
+  async stopped(move, seen) {
+    const { instance, journal } = source(seen);
+    await alignSnapshots(move, instance, copy(seen).instance, journal);
+    const changed = await copyFinally(move, journal);
+    await move.reached("final pass");
+    await verifyCopy(move, journal, changed);
+    move.progress("verified: the copy equals the stopped source");
+    await move.reached("compared");
+    const verified = { run: move.lease.run, lastUsedAt: instance.last_used_at };
+    await writeCopy(move, journal.copy, { phase: "verified", verified });
+  },
+
+  async verified(move, seen) {
+    move.progress("swapping: parking the source");
+    await parkSettings(move, source(seen).journal, new Date().toISOString());
+  },
+
+  async parking(move, seen) {
+    const { journal } = source(seen);
+    await rename(move, journal.name, journal.parked);
+  },
+
+  async parked(move, seen) {
+    const { journal } = source(seen);
+    await rename(move, journal.copy, journal.name);
+  },
+
+  async renamed(move, seen) {
+    const { instance, journal } = source(seen);
+    await dressCopy(move, instance, journal);
+  },
+
+  async dressed(move, seen) {
+    const { instance, journal } = copy(seen);
+    const ran = seen.source?.journal.wasRunning ?? instance.config["volatile.last_state.power"] === "RUNNING";
+    if (!ran) {
+      await writeCopy(move, instance.name, { phase: "healthy" });
+      return;
+    }
+    if (journal.startedBy !== move.lease.run) await writeCopy(move, instance.name, { startedBy: move.lease.run });
+    move.progress(`starting from pool "${journal.to}"`);
+    await startInstance(move.client, refOf(move, instance.name));
+    if (move.downSince !== undefined) {
+      const seconds = ((performance.now() - move.downSince) / 1000).toFixed(2);
+      move.progress(`started ${seconds} s after it had stopped`);
+      move.downtime = performance.now() - move.downSince;
+    }
+  },
+
+  async started(move, seen) {
+    await proveHealth(move, seen.source?.journal.addresses ?? []);
+    await writeCopy(move, copy(seen).instance.name, { phase: "healthy" });
+    move.progress("healthy");
+  },
+
+  async healthy(move, seen) {
+    const { instance } = source(seen);
+    await changeInstance(move.client, refOf(move, instance.name), (now) => {
+      move.lease.assertHeld(now);
+      return { config: { [JOURNAL_KEY]: "", [LEASE_KEY]: "" } };
+    });
+  },
+
+  async cleared(move, seen) {
+    await clearJournal(move, copy(seen).instance.name);
+  },
+
+  async copyLost(move, seen) {
+    const { instance, journal, running } = source(seen);
+    const reason = running ? "the source was started during the swap" : "the copy was deleted during the swap";
+    await writeSource(move, instance.name, { ...journal, undo: { reason, run: move.lease.run } });
+  },
+
+  async undoCopyName(move, seen) {
+    const { journal } = source(seen);
+    const { instance, running } = copy(seen);
+    const ref = refOf(move, instance.name);
+    if (running) await stopInstance(move.client, ref, { timeout: UNHEALTHY_STOP, force: true });
+    await undressCopy(move, instance.name);
+    await rename(move, instance.name, journal.copy);
+  },
+
+  async undoSourceName(move, seen) {
+    const { instance, journal } = source(seen);
+    await rename(move, instance.name, journal.name);
+  },
+
+  async undoSettings(move, seen) {
+    const { journal } = source(seen);
+    const { originals, ...rest } = journal;
+    if (!originals) return;
+    const last = { ...journalEntry({ ...rest, phase: "copying" }), ...move.lease.entry() };
+    await unparkSettings(move.client, refOf(move, journal.name), originals, last);
+  },
+
+  async undoStart(move, seen) {
+    move.progress("starting the original");
+    await startInstance(move.client, refOf(move, source(seen).journal.name));
+  },
+
+  async undoCopy(move, seen) {
+    const { journal } = source(seen);
+    await endOrphans(move.files.path(...volumesOf(move, journal).copy));
+    await deleteCopy(move, copy(seen).instance.name);
+  },
+
+  async undoJournal(move, seen) {
+    await clearJournal(move, source(seen).instance.name);
+  },
+
+  async orphanedCopy(move, seen) {
+    move.progress("deleting a copy that an earlier run left");
+    await deleteCopy(move, copy(seen).instance.name);
+  },
+};
+
+/** States in which a person has to decide, with the way out. */
+export function deadEnd(state: MigrationState, seen: Observation, name: string): VisibleError {
+  const parked = seen.source?.instance.name ?? "";
+  const copied = seen.copy?.instance.name ?? "";
+  const ways: { [State in MigrationState]?: string } = {
+    absent: `There is no instance "${name}".`,
+    sourceLost: `Only its unfinished copy "${copied}" is left; who removed the source? Look into the copy, then rename or delete it by hand.`,
+    nameTaken: `All data is in "${parked}", but another instance has taken the name "${name}". Rename that one, then run again.`,
+    parkedRuns: `Its parked source "${parked}" was started before the copy took over. Stop it (incus stop ${parked}), then run again.`,
+  };
+  return new VisibleError(`Migration of "${name}" cannot go on: ${STATES[state].holds}. ${ways[state] ?? ""}`);
+}
+
+/** Writes the source's journal if the lease is still ours. */
+export async function writeSource(move: Move, name: string, journal: SourceJournal): Promise<void> {
+  await changeInstance(move.client, refOf(move, name), (instance) => {
+    move.lease.assertHeld(instance);
+    return { config: { ...journalEntry(journal), ...move.lease.entry() } };
+  });
+}
+
+async function writeCopy(move: Move, name: string, change: Partial<CopyJournal>): Promise<void> {
+  await changeInstance(move.client, refOf(move, name), (instance) => {
+    const text = instance.config[JOURNAL_KEY] ?? "";
+    return { config: { [JOURNAL_KEY]: JSON.stringify({ ...JSON.parse(text), ...change }) } };
+  });
+}
+
+async function clearJournal(move: Move, name: string): Promise<void> {
+  await changeInstance(move.client, refOf(move, name), () => ({ config: { [JOURNAL_KEY]: "", [LEASE_KEY]: "" } }));
+}
+
+function source(seen: Observation): Seen<SourceJournal> {
+  if (seen.source) return seen.source;
+  throw new RangeError("this state has a source");
+}
+
+function copy(seen: Observation): Seen<CopyJournal> {
+  if (seen.copy) return seen.copy;
+  throw new RangeError("this state has a copy");
+}
+
+async function fresh(move: Move, name: string): Promise<Seen<CopyJournal>["instance"]> {
+  return changeInstance(move.client, refOf(move, name), () => undefined);
+}

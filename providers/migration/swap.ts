@@ -1,0 +1,153 @@
+import { DeadlineError, IncusApiError, messageOf, VisibleError } from "../errors.ts";
+import { findInstance, type InstanceRef, renameInstance, setInstanceState } from "../incus/instances.ts";
+import type { IncusClient } from "../incus/client.ts";
+import type { Instance } from "../incus/schemas.ts";
+import { changeInstance } from "./instance-patch.ts";
+import { type CopyJournal, journalEntry, type Originals, type SourceJournal } from "./journal.ts";
+import { type Move, refOf } from "./move.ts";
+import { CREATED_AT_KEY, JOURNAL_KEY, LAST_USED_AT_KEY, LEASE_KEY, PARKED_KEY } from "./names.ts";
+import { originalsOf, type ParkedRecord, parkedSettings } from "./parking.ts";
+import { rootDevice } from "./root-device.ts";
+
+/** Milliseconds for Incus to rename or start an instance. */
+const DEADLINE = 120_000;
+/** Milliseconds that a stop operation may take beyond its own timeout. */
+const STOP_SLACK = 15_000;
+
+/**
+ * Stops an instance, gently; by force only where that was asked for.
+ * @throws VisibleError where it ignores the signal
+ */
+export async function stopInstance(
+  client: IncusClient,
+  ref: InstanceRef,
+  options: { timeout: number; force: boolean; signal?: AbortSignal },
+): Promise<void> {
+  const seconds = Math.max(1, Math.ceil(options.timeout / 1000));
+  const wait = { deadline: seconds * 1000 + STOP_SLACK, ...(options.signal ? { signal: options.signal } : {}) };
+  try {
+    await setInstanceState(client, ref, { action: "stop", timeout: seconds }, wait);
+    return;
+  } catch (error) {
+    if (!(error instanceof IncusApiError || error instanceof DeadlineError)) throw error;
+    if ((await findInstance(client, ref))?.value.status === "Stopped") return;
+    if (!options.force) {
+      throw new VisibleError(
+        `"${ref.name}" did not stop within ${seconds} s (${messageOf(error)}). It may still be booting: run again later, raise its stopTimeout, or name it in optIn.forceStop.`,
+      );
+    }
+  }
+  await setInstanceState(client, ref, { action: "stop", force: true }, { deadline: DEADLINE });
+}
+
+/** Takes addresses and autostart from the source and keeps what they were, in one write. The name is still its own. */
+export async function parkSettings(move: Move, journal: SourceJournal, at: string): Promise<void> {
+  await changeInstance(move.client, refOf(move, journal.name), (source) => {
+    move.lease.assertHeld(source);
+    // Somebody started it since it was compared: the next look sees that.
+    if (source.status !== "Stopped") return undefined;
+    const originals = journal.originals ?? originalsOf(source);
+    const settings = parkedSettings(source);
+    const record: ParkedRecord = {
+      name: journal.name,
+      project: journal.project,
+      pool: journal.from,
+      successorPool: journal.to,
+      reason: "migrated",
+      ...{ at, owner: journal.owner, originals },
+    };
+    const next: SourceJournal = { ...journal, phase: "parking", originals };
+    const own = { ...journalEntry(next), ...move.lease.entry(), [PARKED_KEY]: JSON.stringify(record) };
+    return { config: { ...settings.config, ...own }, devices: settings.devices ?? {} };
+  });
+}
+
+/** Renames an instance; Incus refuses while it runs. */
+export async function rename(move: Move, from: string, to: string): Promise<void> {
+  await renameInstance(move.client, refOf(move, from), to, { deadline: DEADLINE, signal: move.signal });
+}
+
+/**
+ * Gives the copy, now under the name, everything that the source was: settings, devices, profiles, identity. Incus
+ * makes a new instance-id for cloud-init when settings change, so the identity is written last.
+ */
+export async function dressCopy(move: Move, source: Instance, journal: SourceJournal): Promise<Instance> {
+  const originals = journal.originals ?? originalsOf(source);
+  const ref = refOf(move, journal.name);
+  const copied = await changeInstance(move.client, ref, (copy) => {
+    const [rootName, root] = rootDevice(copy);
+    const marker = { [JOURNAL_KEY]: copy.config[JOURNAL_KEY] ?? "" };
+    const dropped = Object.fromEntries(Object.keys(copy.config).map((key) => [key, ""]));
+    return {
+      config: { ...dropped, ...settingsFor(source, originals), ...keptDates(source, journal), ...power(journal), ...marker },
+      devices: { ...originals.devices, [rootName]: root },
+      profiles: source.profiles,
+      description: source.description,
+      architecture: source.architecture,
+    };
+  });
+  await move.reached("settings written");
+  return changeInstance(move.client, ref, (copy) => {
+    const dressed: CopyJournal = {
+      role: "copy",
+      ...{ id: journal.id, name: journal.name, from: journal.from, to: journal.to },
+      phase: "dressed",
+      startedBy: move.lease.run,
+    };
+    const stale = copy.config["volatile.apply_template"] ? { "volatile.apply_template": "" } : {};
+    return { config: { ...stale, ...identityOf(originals, copied), ...journalEntry(dressed) } };
+  });
+}
+
+/** Config of the source without our own keys, as it was before parking. */
+function settingsFor(source: Instance, originals: Originals): Record<string, string> {
+  const settings = { ...source.config, ...originals.config };
+  const own = [JOURNAL_KEY, LEASE_KEY, PARKED_KEY];
+  return Object.fromEntries(Object.entries(settings).filter(([key]) => !own.includes(key) && !key.endsWith(".host_name")));
+}
+
+/** Lets Incus start it after a reboot of the host between here and our own start, as it would have the source. */
+function power(journal: SourceJournal): Record<string, string> {
+  return { "volatile.last_state.power": journal.wasRunning ? "RUNNING" : "STOPPED" };
+}
+
+function identityOf(originals: Originals, current: Instance): Record<string, string> {
+  const identity = Object.entries(originals.config).filter(([key]) => key.startsWith("volatile."));
+  return Object.fromEntries(identity.filter(([key, value]) => value !== "" || current.config[key]));
+}
+
+/** Incus gives the copy dates of its own. Those of the first migration count. */
+function keptDates(source: Instance, journal: SourceJournal): Record<string, string> {
+  return {
+    [CREATED_AT_KEY]: source.config[CREATED_AT_KEY] ?? journal.createdAt,
+    [LAST_USED_AT_KEY]: journal.lastUsedAt,
+  };
+}
+
+/** Puts a source back to the settings it had before parking. Its name must be its own again. */
+export async function unparkSettings(client: IncusClient, ref: InstanceRef, originals: Originals, last: Record<string, string>): Promise<void> {
+  const restored = await changeInstance(client, ref, () => ({ config: originals.config, devices: originals.devices }));
+  // Changing NICs makes Incus invent a new instance-id, so the identity goes last.
+  await changeInstance(client, ref, (instance) => {
+    const stale = instance.config["volatile.apply_template"] ? { "volatile.apply_template": "" } : {};
+    return { config: { ...stale, ...identityOf(originals, restored), [PARKED_KEY]: "", ...last } };
+  });
+}
+
+/** Starts an instance. @throws IncusApiError with Incus' reason */
+export async function startInstance(client: IncusClient, ref: InstanceRef): Promise<void> {
+  await setInstanceState(client, ref, { action: "start" }, { deadline: DEADLINE });
+}
+
+/**
+ * Takes everything from a copy but its root, so that the source can have its addresses back and the copy can be
+ * deleted. Its journal stays.
+ */
+export async function undressCopy(move: Move, name: string): Promise<void> {
+  await changeInstance(move.client, refOf(move, name), (copy) => {
+    const [rootName, root] = rootDevice(copy);
+    const dropped = Object.keys(copy.config).filter((key) => key !== JOURNAL_KEY && !key.startsWith("volatile."));
+    const config = { ...Object.fromEntries(dropped.map((key) => [key, ""])), "boot.autostart": "false" };
+    return { config, devices: { [rootName]: root }, profiles: [] };
+  });
+}
