@@ -108,8 +108,14 @@ const Pool = strict({
   size: Size.optional(),
 });
 
+function aliasError(issue: { input?: unknown }): string {
+  const parsed = ImageAliasName.safeParse(issue.input);
+  return parsed.error?.issues[0]?.message ?? "must be an image alias, or * for every image of the host";
+}
+
 const ImageObject = strict({
-  alias: ImageAliasName,
+  /** `*` is every image that the host has under an alias. */
+  alias: z.union([z.literal("*"), ImageAliasName], { error: aliasError }),
   file: z.string().min(1).max(4_096).optional(),
   metadata: z.string().min(1).max(4_096).optional(),
   rootfs: z.string().min(1).max(4_096).optional(),
@@ -137,6 +143,7 @@ const Image = z
       const given = [file, metadata ?? rootfs, url].filter((one) => one !== undefined).length;
       if (given > 1 || (given === 0 && sha256 !== undefined)) return issue(IMAGE_FORMS);
       if (given === 0) return { alias };
+      if (alias === "*") return issue("stands for the images that the host has, so it takes no file or url", ["alias"]);
       if (sha256 !== undefined && !/^[0-9a-fA-F]{64}$/.test(sha256)) return issue(SHA256, ["sha256"]);
       const sum = sha256?.toLowerCase();
       if (file !== undefined)

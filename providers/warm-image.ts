@@ -16,6 +16,7 @@ import {
   setImageAlias,
   uploadImage,
 } from "./incus/images.ts";
+import type { Image } from "./incus/schemas.ts";
 import { createInstance, deleteInstance, findInstance } from "./incus/instances.ts";
 import { withLock } from "./incus/lock.ts";
 import { findPool, listPools, listWarmFingerprints } from "./incus/pools.ts";
@@ -51,7 +52,8 @@ export type ImageSource = z.infer<typeof ImageSource>;
  *   source: { url: "https://example.org/taos-base.tar.gz", sha256: "…" } });
  */
 export const WarmImageArgs = CommonArgs.extend({
-  alias: ImageAliasName,
+  /** `*` is every container image that the host has under an alias. */
+  alias: z.union([z.literal("*"), ImageAliasName]),
   project: ObjectName.default("default"),
   pool: PoolName,
   /** Unset: the image must be on the host already. */
@@ -60,7 +62,7 @@ export const WarmImageArgs = CommonArgs.extend({
 export type WarmImageArgs = z.infer<typeof WarmImageArgs>;
 
 interface WarmImageState extends WarmImageArgs, CommonState {
-  /** What the alias points at; empty where the host has no such alias any more. */
+  /** What the alias points at (for `*`, all of them, joined by commas); empty where there is none. */
   fingerprint: string;
   /** Fingerprint that is unpacked in the pool; empty where it is not, or where the pool's driver cannot. */
   warmFingerprint: string;
@@ -166,7 +168,26 @@ async function fingerprintOfFiles(files: ImageFiles): Promise<string> {
   return hash.digest("hex");
 }
 
+/** Container images of a project that have an alias: what `*` stands for. */
+function aliased(images: readonly Image[], project: string): Image[] {
+  const found = images.filter((one) => one.project === project && one.type === "container" && one.aliases.length > 0);
+  return found.sort((a, b) => a.fingerprint.localeCompare(b.fingerprint));
+}
+
+async function ensureAll(args: WarmImageArgs, client: IncusClient): Promise<WarmImageState> {
+  const { owner, pool, project } = args;
+  const warm: string[] = [];
+  const images = aliased(await listImages(client), project);
+  for (const { fingerprint, aliases } of images) {
+    const label = aliases[0]?.name ?? fingerprint;
+    if (await ensureWarm(client, { fingerprint, project, pool, owner, label })) warm.push(fingerprint);
+  }
+  const fingerprint = images.map((image) => image.fingerprint).join(",");
+  return { ...args, schemaVersion: 1, fingerprint, warmFingerprint: warm.join(","), imported: false, drift: [] };
+}
+
 async function ensure(args: WarmImageArgs, client: IncusClient, reimport: boolean): Promise<WarmImageState> {
+  if (args.alias === "*") return ensureAll(args, client);
   return withLock(`image:${client.key}:${args.project}:${args.alias}`, async () => {
     let fingerprint = (await findImageAlias(client, args.project, args.alias))?.target;
     if (args.source && (fingerprint === undefined || reimport)) {
@@ -219,23 +240,27 @@ const lifecycle: Lifecycle<WarmImageArgs, WarmImageState> = {
 
   async read(_id, state, client) {
     const [images, pools] = await Promise.all([shared(client, "images", listImages), shared(client, "pools", listPools)]);
-    const image = images.find(
-      (one) => one.project === state.project && one.aliases.some(({ name }) => name === state.alias),
-    );
-    if (!image) {
+    const found =
+      state.alias === "*"
+        ? aliased(images, state.project)
+        : images.filter((one) => one.project === state.project && one.aliases.some(({ name }) => name === state.alias));
+    if (found.length === 0 && state.alias !== "*") {
       if (state.imported) return undefined;
       return { ...state, fingerprint: "", drift: [`image ${state.alias} is not on the host any more`] };
     }
-    const { fingerprint } = image;
     const pool = pools.find(({ name }) => name === state.pool);
     const drift: string[] = [];
-    let warmFingerprint = "";
+    let warmed: string[] = [];
     if (pool && isCopyOnWrite(pool.driver)) {
       const warm = await shared(client, `warm:${state.pool}`, () => listWarmFingerprints(client, state.pool));
-      if (warm.includes(fingerprint)) warmFingerprint = fingerprint;
-      else drift.push(`image ${state.alias} (${fingerprint.slice(0, 12)}) is not unpacked in pool ${state.pool}`);
+      warmed = found.map(({ fingerprint }) => fingerprint).filter((fingerprint) => warm.includes(fingerprint));
+      for (const { fingerprint, aliases } of found) {
+        if (warmed.includes(fingerprint)) continue;
+        drift.push(`image ${aliases[0]?.name ?? ""} (${fingerprint.slice(0, 12)}) is not unpacked in pool ${state.pool}`);
+      }
     } else if (!pool) drift.push(`pool ${state.pool} is not there`);
-    return { ...state, fingerprint, warmFingerprint, drift };
+    const fingerprint = found.map((image) => image.fingerprint).join(",");
+    return { ...state, fingerprint, warmFingerprint: warmed.join(","), drift };
   },
 
   async update(_id, state, args, client) {
