@@ -1,90 +1,188 @@
-import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
-import { changedFields } from "./drift.ts";
 import { VisibleError } from "./errors.ts";
 import type { IncusClient } from "./incus/client.ts";
 import { listInstances } from "./incus/instances.ts";
 import type { Instance } from "./incus/schemas.ts";
-import { shared } from "./incus/shared.ts";
+import { concludeWithdrawn, migrate } from "./migration/engine.ts";
+import { changeInstance } from "./migration/instance-patch.ts";
+import type { MoveRequest } from "./migration/move.ts";
+import { observationOf } from "./migration/observation.ts";
+import { parkedNamesOf, removeParked } from "./migration/parked.ts";
+import { inheritsRoot, rootDevice, rootPool } from "./migration/root-device.ts";
+import { situationOf } from "./migration/situation.ts";
+import { deriveState, type MigrationState } from "./migration/states.ts";
 import { InstanceName, nearestNames, ObjectName, PoolName } from "./names.ts";
-import { CommonArgs, type CommonState, dynamicProvider, type InputsOf, type Lifecycle } from "./resource.ts";
-import { inheritsRoot, qualifiedName, rootDisk } from "./root-disk.ts";
-import { shim } from "./shim.ts";
+import { progressFor } from "./progress.ts";
+import { CommonArgs, type CommonState, type DiffResult, type Lifecycle, PartialFailure } from "./resource.ts";
 
-/** An existing container and the pool it should be on. Without an opt-in it is looked at and nothing is written. */
+/** Milliseconds that a container has to stop. */
+const STOP_TIMEOUT = 60_000;
+
+/**
+ * An existing container and the pool that it should be on. Without opt-in this records where it is and writes
+ * nothing; it never creates, replaces or deletes a container.
+ *
+ * @example { host, owner, project: "default", name: "mary", protected: true, target: "default-cow", migrate: true }
+ */
 export const InstancePlacementArgs = CommonArgs.extend({
+  /** Incus project. @default "default" */
   project: ObjectName.default("default"),
   name: InstanceName,
+  /** @default true */
   protected: z.boolean().default(true),
-  /** Pool to migrate to. */
-  target: PoolName,
+  /** The pool that `migrate` moves to. */
+  target: PoolName.optional(),
+  /** The pool that the stack's containers come from; for the report only. */
+  oldPool: z.string().optional(),
+  /** Opt-in: move to `target`. @default false */
   migrate: z.boolean().default(false),
+  /** Opt-in: a local root disk that names the pool the container is on. No stop, no data. @default false */
   pinRoot: z.boolean().default(false),
+  /** Opt-in: delete the parked source. @default false */
   removeParked: z.boolean().default(false),
+  /** Opt-in: kill the container where it ignores the stop signal. @default false */
   forceStop: z.boolean().default(false),
-  /** Milliseconds. */
-  stopTimeout: z.number().int().positive().default(60_000),
-  health: z.array(z.string().min(1)).min(1).optional(),
-  /** Containers of this host that may move at the same time. */
-  migrateParallel: z.number().int().min(1).default(1),
+  /** Milliseconds that it has to stop. @default 60000 */
+  stopTimeout: z.number().int().min(1_000).default(STOP_TIMEOUT),
+  /** A command that must succeed in it after the migration. */
+  health: z.array(z.string()).min(1).optional(),
+  /** Containers of this host that move at the same time. @default 1 */
+  migrateParallel: z.number().int().min(1).max(16).default(1),
 });
-export type InstancePlacementArgs = z.infer<typeof InstancePlacementArgs>;
+export type InstancePlacementArgs = z.output<typeof InstancePlacementArgs>;
 
-interface InstancePlacementState extends InstancePlacementArgs, CommonState {
+/** What was seen on the host. No config of the container: it may hold secrets. */
+export interface InstancePlacementState extends InstancePlacementArgs, CommonState {
+  /** The pool that it is on. */
   pool: string;
   status: string;
+  /** Whether its root disk comes from a profile. */
   inheritsRoot: boolean;
+  /** Parked sources of it, by name. */
+  parked: string[];
+  /** State of an interrupted migration. */
+  unfinished?: MigrationState | undefined;
 }
 
-async function find(args: InstancePlacementArgs, client: IncusClient): Promise<Instance | undefined> {
-  const instances = await shared(client, "instances", listInstances);
-  return instances.find(({ name, project }) => name === args.name && project === args.project);
-}
-
-function stateOf(args: InstancePlacementArgs, live: Instance): InstancePlacementState {
-  const pool = rootDisk(live.expanded_devices)?.pool ?? "";
-  return { ...args, schemaVersion: 1, pool, status: live.status, inheritsRoot: inheritsRoot(live) };
-}
-
-async function observe(args: InstancePlacementArgs, client: IncusClient): Promise<InstancePlacementState> {
-  const live = await find(args, client);
-  if (!live) {
-    const names = (await shared(client, "instances", listInstances)).map(qualifiedName);
-    const near = nearestNames(args.name, names);
-    throw new VisibleError(
-      `There is no container "${args.name}" in project "${args.project}". ${near.length > 0 ? `Nearest: ${near.join(", ")}. ` : ""}Correct the name under containers, or remove it.`,
-    );
-  }
-  return stateOf(args, live);
-}
-
-const lifecycle: Lifecycle<InstancePlacementArgs, InstancePlacementState> = {
+export const instancePlacement: Lifecycle<InstancePlacementArgs, InstancePlacementState> = {
   args: InstancePlacementArgs,
-  diff(state, args) {
-    const moved = (["name", "project"] as const).filter((key) => state[key] !== args[key]);
-    if (moved.length > 0) return { changes: true, replaces: moved };
-    return { changes: changedFields(state, args).length > 0 };
+
+  check(args) {
+    if (args.migrate && args.target === undefined) {
+      return [{ property: "target", reason: `"${args.name}" is to be migrated, but no target pool is given` }];
+    }
+    return [];
   },
+
+  diff(state, args): DiffResult {
+    const other = state.name !== args.name || state.project !== args.project;
+    return { changes: other || isWanted(state, args) };
+  },
+
   async create(args, client) {
-    return { id: `${args.project}/${args.name}`, state: await observe(args, client) };
+    const id = `${args.project}/${args.name}`;
+    return { id, state: await bring(id, await look(args, client), args, client) };
   },
+
   async read(_id, state, client) {
-    const live = await find(state, client);
-    return live ? stateOf(state, live) : undefined;
+    const { unfinished: _unfinished, ...rest } = state;
+    return observed(rest, await listInstances(client));
   },
-  update: (_id, _state, args, client) => observe(args, client),
-  delete: () => Promise.resolve(),
+
+  async update(id, state, args, client) {
+    if (state.name !== args.name || state.project !== args.project) {
+      throw new VisibleError(`This placement is of "${state.name}" and cannot become one of "${args.name}". Declare the other one by its own name.`);
+    }
+    return bring(id, await look(args, client), args, client);
+  },
+
+  async delete() {
+    // Forgets it. The container, its parked source and its pool stay as they are.
+  },
 };
 
-export const instancePlacementProvider = dynamicProvider("InstancePlacement", lifecycle);
+/** Whether an opt-in asks for something that is not so yet. */
+function isWanted(state: InstancePlacementState, args: InstancePlacementArgs): boolean {
+  if (state.unfinished !== undefined) return true;
+  if (args.migrate && state.pool !== args.target) return true;
+  if (args.pinRoot && state.inheritsRoot) return true;
+  return args.removeParked && state.parked.length > 0;
+}
 
-const provider = shim("InstancePlacement");
+async function look(args: InstancePlacementArgs, client: IncusClient): Promise<InstancePlacementState> {
+  const instances = await listInstances(client);
+  const state = observed(args, instances);
+  if (state) return state;
+  const names = instances.filter(({ project }) => project === args.project).map(({ name }) => name);
+  const elsewhere = instances.find(({ name }) => name === args.name);
+  const near = nearestNames(args.name, names);
+  const hint = elsewhere
+    ? `Project "${elsewhere.project}" has one: set "project".`
+    : near.length > 0
+      ? `Did you mean ${near.map((name) => `"${name}"`).join(" or ")}?`
+      : `The project has ${names.length === 0 ? "no instances" : names.slice(0, 10).join(", ")}.`;
+  throw new VisibleError(`There is no container "${args.name}" in project "${args.project}". ${hint}`);
+}
 
-/** See {@link InstancePlacementArgs}. */
-export class InstancePlacement extends pulumi.dynamic.Resource {
-  declare readonly pool: pulumi.Output<string>;
+/** Undefined where there is neither the container nor a migration of it. */
+function observed(args: InstancePlacementArgs, all: readonly Instance[]): InstancePlacementState | undefined {
+  const instances = all.filter(({ project }) => project === args.project);
+  const seen = observationOf(instances, args.name);
+  const state = deriveState(situationOf(seen, ""));
+  if (state === "absent") return undefined;
+  const instance = seen.named ?? seen.source?.instance ?? seen.copy?.instance;
+  if (!instance) return undefined;
+  return {
+    ...args,
+    schemaVersion: 1,
+    pool: rootPool(instance),
+    status: instance.status,
+    inheritsRoot: inheritsRoot(instance),
+    parked: parkedNamesOf(instances, args.name),
+    ...(state === "settled" ? {} : { unfinished: state }),
+  };
+}
 
-  constructor(name: string, args: InputsOf<typeof InstancePlacementArgs>, opts?: pulumi.CustomResourceOptions) {
-    super(provider, name, { ...args, pool: undefined }, opts, "incus", "InstancePlacement");
+/** Does what the opt-ins ask for, and nothing else. */
+async function bring(
+  id: string,
+  before: InstancePlacementState,
+  args: InstancePlacementArgs,
+  client: IncusClient,
+): Promise<InstancePlacementState> {
+  const progress = progressFor(args.host.name, args.name);
+  const ref = { project: args.project, name: args.name };
+  const now = async (): Promise<InstancePlacementState> => look(args, client);
+  try {
+    // First the parked one of an earlier migration; the one that this run parks stays for the next.
+    if (args.removeParked && before.parked.length > 0 && before.unfinished === undefined) {
+      await removeParked(client, ref, progress);
+    }
+    const request: MoveRequest = {
+      ...ref,
+      target: args.target ?? before.pool,
+      ...{ forceStop: args.forceStop, stopTimeout: args.stopTimeout, health: args.health },
+      ...{ migrateParallel: args.migrateParallel, owner: args.owner },
+    };
+    if (args.migrate) await migrate(client, request, { progress });
+    else if (before.unfinished !== undefined) await concludeWithdrawn(client, request, { progress });
+    if (args.pinRoot) await pinRoot(client, ref);
+  } catch (error) {
+    const state = await now().catch(() => undefined);
+    // What is left half-way must be in the state, or the next run would not see that there is something to do.
+    if (state?.unfinished !== undefined && error instanceof VisibleError) {
+      throw new PartialFailure(error.message, id, state, { cause: error });
+    }
+    throw error;
   }
+  return now();
+}
+
+/** Copies the root disk that a profile gives into the container. Incus accepts it while it runs: same pool, same size. */
+async function pinRoot(client: IncusClient, ref: { project: string; name: string }): Promise<void> {
+  await changeInstance(client, ref, (instance) => {
+    if (!inheritsRoot(instance)) return undefined;
+    const [name, root] = rootDevice(instance);
+    return { devices: { ...instance.devices, [name]: root } };
+  });
 }

@@ -17,6 +17,8 @@ export const ParkedRecord = z.object({
   /** ISO 8601. */
   at: z.string(),
   owner: z.string(),
+  /** Whether bringing it back includes starting it. */
+  wasRunning: z.boolean(),
   originals: Originals,
 });
 export type ParkedRecord = z.infer<typeof ParkedRecord>;

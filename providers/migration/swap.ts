@@ -54,7 +54,7 @@ export async function parkSettings(move: Move, journal: SourceJournal, at: strin
       pool: journal.from,
       successorPool: journal.to,
       reason: "migrated",
-      ...{ at, owner: journal.owner, originals },
+      ...{ at, owner: journal.owner, wasRunning: journal.wasRunning, originals },
     };
     const next: SourceJournal = { ...journal, phase: "parking", originals };
     const own = { ...journalEntry(next), ...move.lease.entry(), [PARKED_KEY]: JSON.stringify(record) };

@@ -1,0 +1,128 @@
+import { VisibleError } from "../errors.ts";
+import type { IncusClient } from "../incus/client.ts";
+import { deleteInstance, findInstance, type InstanceRef, renameInstance } from "../incus/instances.ts";
+import type { Instance } from "../incus/schemas.ts";
+import type { Progress } from "../progress.ts";
+import { changeInstance } from "./instance-patch.ts";
+import { readJournal } from "./journal.ts";
+import { JOURNAL_KEY, PARKED_KEY, parkedName } from "./names.ts";
+import { listProjectInstances } from "./observation.ts";
+import { originalsOf, type ParkedRecord, parkedRecordOf, parkedSettings } from "./parking.ts";
+import { rootPool } from "./root-device.ts";
+import { startInstance, stopInstance, unparkSettings } from "./swap.ts";
+
+/** Milliseconds to rename an instance. */
+const RENAME_DEADLINE = 120_000;
+/** Milliseconds to delete a container with its snapshots from a slow `dir` pool. */
+const DELETE_DEADLINE = 3_600_000;
+/** Milliseconds that a container has to stop before it is replaced. */
+const STOP_TIMEOUT = 60_000;
+
+export interface ParkOptions {
+  /** Ownership mark of the stack that parks it. */
+  owner: string;
+  /** Milliseconds. @default 60000 */
+  stopTimeout?: number;
+  /** @default false */
+  forceStop?: boolean;
+}
+
+/** Names of the parked instances of a container, as an observation without a migration under way shows them. */
+export function parkedNamesOf(instances: readonly Instance[], name: string): string[] {
+  return instances
+    .filter((instance) => instance.name !== name && parkedRecordOf(instance)?.name === name && !instance.config[JOURNAL_KEY])
+    .map((instance) => instance.name)
+    .sort();
+}
+
+/**
+ * Puts an instance aside for a replacement: stopped, renamed, without addresses, autostart and snapshot schedule,
+ * with all its data. Safe to repeat after an interruption.
+ * @throws VisibleError where it ignores the stop signal, or a migration of it is under way
+ */
+export async function park(
+  client: IncusClient,
+  ref: InstanceRef,
+  options: ParkOptions,
+  progress: Progress,
+): Promise<{ parkedName: string }> {
+  const found = (await findInstance(client, ref))?.value;
+  if (!found) throw new VisibleError(`There is no instance "${ref.name}" in project "${ref.project}" to park.`);
+  if (readJournal(found)) {
+    throw new VisibleError(`Refusing to replace "${ref.name}": a migration of it is under way. Let it end first.`);
+  }
+  const target = parkedName(ref.name, found.config["volatile.uuid"] ?? "");
+  if (await findInstance(client, { ...ref, name: target })) {
+    throw new VisibleError(`Refusing to replace "${ref.name}": the name "${target}" for its parked copy is taken. Name it in optIn.removeParked, then run again.`);
+  }
+  if (found.status !== "Stopped") {
+    progress("stopping the container that is replaced");
+    await stopInstance(client, ref, { timeout: options.stopTimeout ?? STOP_TIMEOUT, force: options.forceStop ?? false });
+  }
+  const wasRunning = found.status !== "Stopped";
+  await changeInstance(client, ref, (instance) => {
+    if (parkedRecordOf(instance)) return undefined;
+    const record: ParkedRecord = {
+      ...{ name: ref.name, project: ref.project, pool: rootPool(instance), reason: "replaced", wasRunning },
+      ...{ at: new Date().toISOString(), owner: options.owner, originals: originalsOf(instance) },
+    };
+    const settings = parkedSettings(instance);
+    return { config: { ...settings.config, [PARKED_KEY]: JSON.stringify(record) }, devices: settings.devices ?? {} };
+  });
+  await renameInstance(client, ref, target, { deadline: RENAME_DEADLINE });
+  progress(`parked as "${target}"`);
+  return { parkedName: target };
+}
+
+/**
+ * Takes a parking back: the instance gets its name and settings again, and runs if it ran.
+ * @param parked name of the parked instance
+ * @throws VisibleError where the name is taken meanwhile
+ */
+export async function unpark(client: IncusClient, ref: InstanceRef, parked: string, progress: Progress): Promise<void> {
+  const parkedRef = { ...ref, name: parked };
+  const holder = (await findInstance(client, parkedRef))?.value;
+  const record = holder && parkedRecordOf(holder);
+  const named = (await findInstance(client, ref))?.value;
+  if (record) {
+    if (named) throw new VisibleError(`Cannot bring back "${parked}": the name "${ref.name}" is taken.`);
+    await renameInstance(client, parkedRef, ref.name, { deadline: RENAME_DEADLINE });
+  }
+  const back = record ?? (named && parkedRecordOf(named));
+  if (!back) throw new VisibleError(`There is no parked instance "${parked}".`);
+  await unparkSettings(client, ref, back.originals, {});
+  if (back.wasRunning) await startInstance(client, ref);
+  progress(`brought back "${ref.name}" from "${parked}"`);
+}
+
+/**
+ * Deletes the parked instances of a container and frees their space. Does nothing where there is none.
+ * @returns the names that were deleted
+ * @throws VisibleError where the parked one may be all there is, or runs
+ */
+export async function removeParked(client: IncusClient, ref: InstanceRef, progress: Progress): Promise<string[]> {
+  const instances = await listProjectInstances(client, ref.project);
+  const names = parkedNamesOf(instances, ref.name);
+  if (names.length === 0) return [];
+  const successor = instances.find(({ name }) => name === ref.name);
+  if (!successor || parkedRecordOf(successor)) {
+    throw new VisibleError(`Refusing to delete "${names[0] ?? ""}": there is no instance "${ref.name}", so it may hold the only copy of its data.`);
+  }
+  if (readJournal(successor)) {
+    throw new VisibleError(`Refusing to delete "${names[0] ?? ""}": the migration of "${ref.name}" has not ended. Run again with it in optIn.migrate first.`);
+  }
+  for (const name of names) {
+    const parkedRef = { ...ref, name };
+    if (instances.some((one) => one.name === name && one.status !== "Stopped")) {
+      throw new VisibleError(`Refusing to delete "${name}": it runs. Stop it first if it is really no longer needed.`);
+    }
+    await changeInstance(client, parkedRef, (instance) =>
+      instance.expanded_config["security.protection.delete"] === "true"
+        ? { config: { "security.protection.delete": "false" } }
+        : undefined,
+    );
+    await deleteInstance(client, parkedRef, { deadline: DELETE_DEADLINE });
+    progress(`deleted parked "${name}"`);
+  }
+  return names;
+}
