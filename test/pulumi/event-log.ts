@@ -1,0 +1,78 @@
+import { readFile } from "node:fs/promises";
+
+/** What was done, or would be done, to one resource. */
+export type Step = {
+  /** `create`, `same`, `update`, `delete`, `refresh`, … as Pulumi names it. */
+  op: string;
+  /** Such as `Instance`: the last part of the type. */
+  type: string;
+  /** Such as `orange-1/taos-agent-iris`: the last part of the URN. */
+  name: string;
+  urn: string;
+  failed: boolean;
+};
+
+/** A message of the engine, the program or a provider, without colour codes. */
+export type Diagnostic = { severity: string; message: string; urn: string };
+
+/** What one command did, from the CLI's own event log. */
+export type EventLog = {
+  /** Finished steps on the stack's own resources, in order; no stack, component or provider. */
+  steps: Step[];
+  diagnostics: Diagnostic[];
+  /** Number of resources by operation; undefined where the command ended before its summary. */
+  changes: Record<string, number> | undefined;
+  /** The file as it is. */
+  text: string;
+};
+
+type StepMetadata = { op: string; urn: string; type: string };
+
+type EngineEvent = {
+  diagnosticEvent?: { severity: string; message: string; urn?: string; ephemeral?: boolean };
+  resourcePreEvent?: { metadata: StepMetadata; planning?: boolean };
+  resOutputsEvent?: { metadata: StepMetadata; planning?: boolean };
+  resOpFailedEvent?: { metadata: StepMetadata };
+  summaryEvent?: { resourceChanges: Record<string, number> };
+};
+
+/** Reads the log that `--event-log` wrote; an absent file (the CLI refused before any work) is an empty log. */
+export async function readEventLog(file: string): Promise<EventLog> {
+  const text = await readFile(file, "utf8").catch(() => "");
+  // A killed CLI leaves half a line.
+  const lines = text.split("\n").filter((line) => line.endsWith("}"));
+  const events = lines.flatMap((line) => parse(line));
+  const changes = events.findLast(({ summaryEvent }) => summaryEvent)?.summaryEvent?.resourceChanges;
+  return {
+    steps: events.flatMap(stepOf),
+    diagnostics: events.flatMap(({ diagnosticEvent }) =>
+      diagnosticEvent
+        ? [
+            {
+              severity: diagnosticEvent.severity,
+              message: diagnosticEvent.message.replaceAll(/<\{%.*?%\}>/g, ""),
+              urn: diagnosticEvent.urn ?? "",
+            },
+          ]
+        : [],
+    ),
+    changes,
+    text,
+  };
+}
+
+function parse(line: string): EngineEvent[] {
+  try {
+    return [JSON.parse(line) as EngineEvent];
+  } catch {
+    return [];
+  }
+}
+
+function stepOf(event: EngineEvent): Step[] {
+  const metadata = event.resOutputsEvent?.metadata ?? event.resOpFailedEvent?.metadata;
+  if (!metadata?.type.startsWith("pulumi-nodejs:dynamic/")) return [];
+  const { op, urn } = metadata;
+  const failed = event.resOpFailedEvent !== undefined;
+  return [{ op, urn, failed, type: metadata.type.split(":").at(-1) ?? "", name: urn.split("::").at(-1) ?? "" }];
+}
