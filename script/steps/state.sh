@@ -2,8 +2,6 @@
 # The local state folder, readable by its owner only, and the passphrase that encrypts the secrets in it.
 
 ensure_state() {
-  mkdir -p "$state_dir"
-  chmod 0700 "$state_dir"
   if state_is_local; then mkdir -p "$state_dir/backend"; fi
   if [ "${PULUMI_CONFIG_PASSPHRASE_FILE:-}" != "$state_dir/passphrase" ] || [ -s "$state_dir/passphrase" ]; then return; fi
   local config=$project_root/stacks/Pulumi.$stack.yaml
