@@ -9,23 +9,8 @@ nft nftables
 newuidmap uidmap
 unsquashfs squashfs-tools"
 
-# Whether a host of the stack is the daemon of this machine: "connection: unix", or no connection at all.
-stack_is_local() {
-  awk '
-    { sub(/(^|[ \t])#.*/, "") }
-    /^[ \t]*$/ { next }
-    { match($0, /^ */); indent = RLENGTH }
-    !inside { if ($0 ~ /taos-hosts:hosts["\047]?:/) { inside = 1; base = indent; level = -1 } next }
-    indent <= base { inside = 2; exit }
-    level < 0 { level = indent }
-    indent == level { if (host && !elsewhere) here = 1; host = 1; elsewhere = 0; child = -1 }
-    indent > level && child < 0 { child = indent }
-    (indent == level || indent == child) && /[ {,"\047]connection["\047]?:/ {
-      elsewhere = $0 !~ /connection["\047]?:[ \t]*["\047]?unix(:(\/var\/lib|\/run)\/incus\/unix\.socket)?["\047]?[ \t]*([,}]|$)/
-    }
-    END { if (host && !elsewhere) here = 1; exit !here }
-  ' "$project_root/stacks/Pulumi.$stack.yaml" 2>/dev/null
-}
+# Whether a host of the stack is the daemon of this machine.
+stack_is_local() { node "$project_root/script/stack-is-local.ts" "$project_root/stacks/Pulumi.$stack.yaml"; }
 
 incus_socket() {
   if [ -S /run/incus/unix.socket ]; then echo /run/incus/unix.socket; else echo /var/lib/incus/unix.socket; fi
