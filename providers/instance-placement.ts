@@ -1,19 +1,31 @@
+import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { VisibleError } from "./errors.ts";
 import type { IncusClient } from "./incus/client.ts";
 import { listInstances } from "./incus/instances.ts";
 import type { Instance } from "./incus/schemas.ts";
+import { shared } from "./incus/shared.ts";
 import { concludeWithdrawn, migrate } from "./migration/engine.ts";
 import { changeInstance } from "./migration/instance-patch.ts";
 import type { MoveRequest } from "./migration/move.ts";
 import { observationOf } from "./migration/observation.ts";
 import { parkedNamesOf, removeParked } from "./migration/parked.ts";
-import { inheritsRoot, rootDevice, rootPool } from "./migration/root-device.ts";
+import { rootDevice, rootPool } from "./migration/root-device.ts";
 import { situationOf } from "./migration/situation.ts";
 import { deriveState, type MigrationState } from "./migration/states.ts";
 import { InstanceName, nearestNames, ObjectName, PoolName } from "./names.ts";
 import { progressFor } from "./progress.ts";
-import { CommonArgs, type CommonState, type DiffResult, type Lifecycle, PartialFailure } from "./resource.ts";
+import {
+  CommonArgs,
+  type CommonState,
+  type DiffResult,
+  dynamicProvider,
+  type InputsOf,
+  type Lifecycle,
+  PartialFailure,
+} from "./resource.ts";
+import { inheritsRoot } from "./root-disk.ts";
+import { shim } from "./shim.ts";
 
 /** Milliseconds that a container has to stop. */
 const STOP_TIMEOUT = 60_000;
@@ -22,7 +34,8 @@ const STOP_TIMEOUT = 60_000;
  * An existing container and the pool that it should be on. Without opt-in this records where it is and writes
  * nothing; it never creates, replaces or deletes a container.
  *
- * @example { host, owner, project: "default", name: "mary", protected: true, target: "default-cow", migrate: true }
+ * @example
+ * new InstancePlacement("orange-1/mary", { host, owner, name: "mary", target: "default-cow", migrate: true });
  */
 export const InstancePlacementArgs = CommonArgs.extend({
   /** Incus project. @default "default" */
@@ -69,7 +82,9 @@ export const instancePlacement: Lifecycle<InstancePlacementArgs, InstancePlaceme
 
   check(args) {
     if (args.migrate && args.target === undefined) {
-      return [{ property: "target", reason: `"${args.name}" is to be migrated, but no target pool is given` }];
+      return [
+        { property: "target", reason: `"${args.name}" is to be migrated, but no target pool is given` },
+      ];
     }
     return [];
   },
@@ -86,12 +101,14 @@ export const instancePlacement: Lifecycle<InstancePlacementArgs, InstancePlaceme
 
   async read(_id, state, client) {
     const { unfinished: _unfinished, ...rest } = state;
-    return observed(rest, await listInstances(client));
+    return observed(rest, await shared(client, "instances", listInstances));
   },
 
   async update(id, state, args, client) {
     if (state.name !== args.name || state.project !== args.project) {
-      throw new VisibleError(`This placement is of "${state.name}" and cannot become one of "${args.name}". Declare the other one by its own name.`);
+      throw new VisibleError(
+        `This placement is of "${state.name}" and cannot become one of "${args.name}". Declare the other one by its own name.`,
+      );
     }
     return bring(id, await look(args, client), args, client);
   },
@@ -185,4 +202,25 @@ async function pinRoot(client: IncusClient, ref: { project: string; name: string
     const [name, root] = rootDevice(instance);
     return { devices: { ...instance.devices, [name]: root } };
   });
+}
+
+export const instancePlacementProvider = dynamicProvider("InstancePlacement", instancePlacement);
+
+const provider = shim("InstancePlacement");
+
+/** See {@link InstancePlacementArgs}. */
+export class InstancePlacement extends pulumi.dynamic.Resource {
+  declare readonly pool: pulumi.Output<string>;
+  declare readonly status: pulumi.Output<string>;
+  declare readonly inheritsRoot: pulumi.Output<boolean>;
+  declare readonly parked: pulumi.Output<string[]>;
+
+  constructor(
+    name: string,
+    args: InputsOf<typeof InstancePlacementArgs>,
+    opts?: pulumi.CustomResourceOptions,
+  ) {
+    const outputs = { pool: undefined, status: undefined, inheritsRoot: undefined, parked: undefined };
+    super(provider, name, { ...args, ...outputs }, opts, "incus", "InstancePlacement");
+  }
 }

@@ -1,5 +1,5 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { randomUUID } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
 import {
   CancelledError,
   DeadlineError,
@@ -35,9 +35,23 @@ const RECOVERIES = 6;
 /** Milliseconds that a host may be away before a run gives up and leaves the rest to the next one. */
 const RECONNECT_DEADLINE = 60_000;
 /** States before the swap's first rename: taking back is at least as safe as going on. */
-const UNDO_WHEN_WITHDRAWN: readonly MigrationState[] = ["intended", "seeding", "seeded", "stopping", "stopped", "verified", "parking"];
+const UNDO_WHEN_WITHDRAWN: readonly MigrationState[] = [
+  "intended",
+  "seeding",
+  "seeded",
+  "stopping",
+  "stopped",
+  "verified",
+  "parking",
+];
 /** States in which a failure takes everything back. */
-const UNDO_ON_FAILURE: readonly MigrationState[] = [...UNDO_WHEN_WITHDRAWN, "parked", "renamed", "dressed", "started"];
+const UNDO_ON_FAILURE: readonly MigrationState[] = [
+  ...UNDO_WHEN_WITHDRAWN,
+  "parked",
+  "renamed",
+  "dressed",
+  "started",
+];
 
 export interface MigrationOptions {
   progress: Progress;
@@ -58,7 +72,11 @@ export interface MigrationResult {
  * taken back and the original runs.
  * @throws VisibleError with what happened, the state that was left and the way out
  */
-export async function migrate(client: IncusClient, request: MoveRequest, options: MigrationOptions): Promise<MigrationResult> {
+export async function migrate(
+  client: IncusClient,
+  request: MoveRequest,
+  options: MigrationOptions,
+): Promise<MigrationResult> {
   return withMove(client, request, options, async (move) => drive(move, options, "migrate"));
 }
 
@@ -66,7 +84,11 @@ export async function migrate(client: IncusClient, request: MoveRequest, options
  * Ends an interrupted migration whose opt-in has been withdrawn: undone where the swap had not begun, finished where
  * it had. Does nothing where none is under way.
  */
-export async function concludeWithdrawn(client: IncusClient, request: MoveRequest, options: MigrationOptions): Promise<void> {
+export async function concludeWithdrawn(
+  client: IncusClient,
+  request: MoveRequest,
+  options: MigrationOptions,
+): Promise<void> {
   await withMove(client, request, options, async (move) => drive(move, options, "conclude"));
 }
 
@@ -116,7 +138,10 @@ async function drive(move: Move, options: MigrationOptions, mode: Mode): Promise
   if (first === "settled" && isDone(move, seen, mode)) return { moved: false };
   if (first !== "settled") {
     if (STEPS[first] === undefined) throw deadEnd(first, seen, move.request.name);
-    move.lease.ref = refOf(move, (seen.source?.instance ?? seen.named ?? seen.copy?.instance)?.name ?? move.request.name);
+    move.lease.ref = refOf(
+      move,
+      (seen.source?.instance ?? seen.named ?? seen.copy?.instance)?.name ?? move.request.name,
+    );
     await move.lease.acquire(move.progress);
     begun = true;
     await settleAll(move, seen);
@@ -134,7 +159,8 @@ async function drive(move: Move, options: MigrationOptions, mode: Mode): Promise
       move.signal.throwIfAborted();
       if (state === "settled") {
         if (failure) throw asFailed(move, failure, seen);
-        if (isDone(move, seen, mode)) return { moved, ...(move.downtime === undefined ? {} : { downtime: move.downtime }) };
+        if (isDone(move, seen, mode))
+          return { moved, ...(move.downtime === undefined ? {} : { downtime: move.downtime }) };
         await begin(move, begun);
         begun = true;
       } else {
@@ -193,7 +219,8 @@ async function begin(move: Move, leased: boolean): Promise<void> {
     if (leased) return { config: { ...journalEntry(journal), ...move.lease.entry() } };
     move.lease.assertHeld(now);
     // Another run came and went between our look and our lease.
-    if (rootPool(now) !== facts.from) throw new VisibleError(`"${request.name}" has moved meanwhile. Run again.`);
+    if (rootPool(now) !== facts.from)
+      throw new VisibleError(`"${request.name}" has moved meanwhile. Run again.`);
     return { config: { ...journalEntry(journal), ...move.lease.entry() } };
   });
 }
@@ -232,8 +259,18 @@ function mayUndo(move: Move, seen: Observation, state: MigrationState): boolean 
 }
 
 async function settleAll(move: Move, seen: Observation): Promise<void> {
-  const names = [move.request.name, seen.source?.journal.copy, seen.source?.journal.parked, seen.copy?.instance.name];
-  await settle(move.client, move.request.project, names.filter((name) => name !== undefined), move.signal);
+  const names = [
+    move.request.name,
+    seen.source?.journal.copy,
+    seen.source?.journal.parked,
+    seen.copy?.instance.name,
+  ];
+  await settle(
+    move.client,
+    move.request.project,
+    names.filter((name) => name !== undefined),
+    move.signal,
+  );
 }
 
 async function recover(move: Move, seen: Observation, error: unknown): Promise<void> {
@@ -256,7 +293,11 @@ async function recover(move: Move, seen: Observation, error: unknown): Promise<v
 /** The host or the world changed under us: look again, then go on. */
 function isPassing(error: unknown): boolean {
   if (error instanceof UnreachableError || error instanceof DeadlineError) return true;
-  return isPreconditionFailed(error) || isNotFound(error) || (error instanceof IncusApiError && error.status === 503);
+  return (
+    isPreconditionFailed(error) ||
+    isNotFound(error) ||
+    (error instanceof IncusApiError && error.status === 503)
+  );
 }
 
 function isFinal(error: unknown): boolean {

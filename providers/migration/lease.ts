@@ -62,7 +62,8 @@ export class Lease {
     if (holder && holder.run !== this.run) await this.outlive(holder, progress);
     await changeInstance(this.client, this.ref, (instance) => {
       const now = leaseOf(instance);
-      if (now && now.run !== this.run && (now.run !== holder?.run || now.beat !== holder.beat)) throw this.refusal(now);
+      if (now && now.run !== this.run && (now.run !== holder?.run || now.beat !== holder.beat))
+        throw this.refusal(now);
       return { config: this.entry() };
     });
     this.timer = setInterval(() => {
@@ -82,7 +83,9 @@ export class Lease {
   assertHeld(instance: Instance): void {
     const now = leaseOf(instance);
     if (now?.run === this.run) return;
-    const lost = new LeaseLostError(`Another run took over the migration of "${this.ref.name}". This one stops here; that one finishes it.`);
+    const lost = new LeaseLostError(
+      `Another run took over the migration of "${this.ref.name}". This one stops here; that one finishes it.`,
+    );
     this.controller.abort(lost);
     throw lost;
   }
@@ -117,7 +120,9 @@ export class Lease {
       progress("the run that worked on it before has died; taking over");
       return;
     }
-    progress(`waiting up to ${TIME_TO_LIVE / 1000} s to see whether a run of another machine is at work on it`);
+    progress(
+      `waiting up to ${TIME_TO_LIVE / 1000} s to see whether a run of another machine is at work on it`,
+    );
     const end = performance.now() + TIME_TO_LIVE;
     while (performance.now() < end) {
       await delay(1_000);
@@ -131,7 +136,8 @@ export class Lease {
   }
 
   private refusal(holder: LeaseRecord): VisibleError {
-    const where = isAlive(holder) === undefined ? "on another machine" : `process ${holder.pid} of this machine`;
+    const where =
+      isAlive(holder) === undefined ? "on another machine" : `process ${holder.pid} of this machine`;
     return new VisibleError(
       `Refusing to work on "${this.ref.name}": another run is at work on it (${where}). Wait for it to end, then run again.`,
     );

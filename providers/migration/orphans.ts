@@ -16,7 +16,9 @@ export async function endOrphans(directory: string): Promise<void> {
     const pids = await writersBelow(directory);
     if (pids.length === 0) return;
     if (performance.now() > end) {
-      throw new VisibleError(`rsync process ${pids[0] ?? 0} of an earlier run still writes below ${directory}. End it, then run again.`);
+      throw new VisibleError(
+        `rsync process ${pids[0] ?? 0} of an earlier run still writes below ${directory}. End it, then run again.`,
+      );
     }
     for (const pid of pids) {
       try {
@@ -37,7 +39,8 @@ async function writersBelow(directory: string): Promise<number[]> {
     if (!/^\d+$/.test(entry) || Number(entry) === process.pid) continue;
     const words = (await readFile(`/proc/${entry}/cmdline`, "utf8").catch(() => "")).split("\0");
     if (!/(^|\/)(rsync|setpriv)$/.test(words[0] ?? "")) continue;
-    if (words.some((word) => `${word.replace(/^\/proc\/\d+\/root/, "")}/`.startsWith(`${wanted}/`))) found.push(Number(entry));
+    if (words.some((word) => `${word.replace(/^\/proc\/\d+\/root/, "")}/`.startsWith(`${wanted}/`)))
+      found.push(Number(entry));
   }
   return found;
 }

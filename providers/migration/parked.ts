@@ -30,7 +30,10 @@ export interface ParkOptions {
 /** Names of the parked instances of a container, as an observation without a migration under way shows them. */
 export function parkedNamesOf(instances: readonly Instance[], name: string): string[] {
   return instances
-    .filter((instance) => instance.name !== name && parkedRecordOf(instance)?.name === name && !instance.config[JOURNAL_KEY])
+    .filter(
+      (instance) =>
+        instance.name !== name && parkedRecordOf(instance)?.name === name && !instance.config[JOURNAL_KEY],
+    )
     .map((instance) => instance.name)
     .sort();
 }
@@ -47,17 +50,25 @@ export async function park(
   progress: Progress,
 ): Promise<{ parkedName: string }> {
   const found = (await findInstance(client, ref))?.value;
-  if (!found) throw new VisibleError(`There is no instance "${ref.name}" in project "${ref.project}" to park.`);
+  if (!found)
+    throw new VisibleError(`There is no instance "${ref.name}" in project "${ref.project}" to park.`);
   if (readJournal(found)) {
-    throw new VisibleError(`Refusing to replace "${ref.name}": a migration of it is under way. Let it end first.`);
+    throw new VisibleError(
+      `Refusing to replace "${ref.name}": a migration of it is under way. Let it end first.`,
+    );
   }
   const target = parkedName(ref.name, found.config["volatile.uuid"] ?? "");
   if (await findInstance(client, { ...ref, name: target })) {
-    throw new VisibleError(`Refusing to replace "${ref.name}": the name "${target}" for its parked copy is taken. Name it in optIn.removeParked, then run again.`);
+    throw new VisibleError(
+      `Refusing to replace "${ref.name}": the name "${target}" for its parked copy is taken. Name it in optIn.removeParked, then run again.`,
+    );
   }
   if (found.status !== "Stopped") {
     progress("stopping the container that is replaced");
-    await stopInstance(client, ref, { timeout: options.stopTimeout ?? STOP_TIMEOUT, force: options.forceStop ?? false });
+    await stopInstance(client, ref, {
+      timeout: options.stopTimeout ?? STOP_TIMEOUT,
+      force: options.forceStop ?? false,
+    });
   }
   const wasRunning = found.status !== "Stopped";
   await changeInstance(client, ref, (instance) => {
@@ -67,7 +78,10 @@ export async function park(
       ...{ at: new Date().toISOString(), owner: options.owner, originals: originalsOf(instance) },
     };
     const settings = parkedSettings(instance);
-    return { config: { ...settings.config, [PARKED_KEY]: JSON.stringify(record) }, devices: settings.devices ?? {} };
+    return {
+      config: { ...settings.config, [PARKED_KEY]: JSON.stringify(record) },
+      devices: settings.devices ?? {},
+    };
   });
   await renameInstance(client, ref, target, { deadline: RENAME_DEADLINE });
   progress(`parked as "${target}"`);
@@ -79,7 +93,12 @@ export async function park(
  * @param parked name of the parked instance
  * @throws VisibleError where the name is taken meanwhile
  */
-export async function unpark(client: IncusClient, ref: InstanceRef, parked: string, progress: Progress): Promise<void> {
+export async function unpark(
+  client: IncusClient,
+  ref: InstanceRef,
+  parked: string,
+  progress: Progress,
+): Promise<void> {
   const parkedRef = { ...ref, name: parked };
   const holder = (await findInstance(client, parkedRef))?.value;
   const record = holder && parkedRecordOf(holder);
@@ -100,21 +119,31 @@ export async function unpark(client: IncusClient, ref: InstanceRef, parked: stri
  * @returns the names that were deleted
  * @throws VisibleError where the parked one may be all there is, or runs
  */
-export async function removeParked(client: IncusClient, ref: InstanceRef, progress: Progress): Promise<string[]> {
+export async function removeParked(
+  client: IncusClient,
+  ref: InstanceRef,
+  progress: Progress,
+): Promise<string[]> {
   const instances = await listProjectInstances(client, ref.project);
   const names = parkedNamesOf(instances, ref.name);
   if (names.length === 0) return [];
   const successor = instances.find(({ name }) => name === ref.name);
   if (!successor || parkedRecordOf(successor)) {
-    throw new VisibleError(`Refusing to delete "${names[0] ?? ""}": there is no instance "${ref.name}", so it may hold the only copy of its data.`);
+    throw new VisibleError(
+      `Refusing to delete "${names[0] ?? ""}": there is no instance "${ref.name}", so it may hold the only copy of its data.`,
+    );
   }
   if (readJournal(successor)) {
-    throw new VisibleError(`Refusing to delete "${names[0] ?? ""}": the migration of "${ref.name}" has not ended. Run again with it in optIn.migrate first.`);
+    throw new VisibleError(
+      `Refusing to delete "${names[0] ?? ""}": the migration of "${ref.name}" has not ended. Run again with it in optIn.migrate first.`,
+    );
   }
   for (const name of names) {
     const parkedRef = { ...ref, name };
     if (instances.some((one) => one.name === name && one.status !== "Stopped")) {
-      throw new VisibleError(`Refusing to delete "${name}": it runs. Stop it first if it is really no longer needed.`);
+      throw new VisibleError(
+        `Refusing to delete "${name}": it runs. Stop it first if it is really no longer needed.`,
+      );
     }
     await changeInstance(client, parkedRef, (instance) =>
       instance.expanded_config["security.protection.delete"] === "true"

@@ -35,7 +35,12 @@ export function parkedRecordOf(instance: { config: Record<string, string> }): Pa
 }
 
 /** Keys that parking changes by itself, or that Incus changes at a rename. */
-const CHANGED = ["boot.autostart", "snapshots.schedule.stopped", "volatile.apply_template", "volatile.cloud-init.instance-id"];
+const CHANGED = [
+  "boot.autostart",
+  "snapshots.schedule.stopped",
+  "volatile.apply_template",
+  "volatile.cloud-init.instance-id",
+];
 
 /** What has to be kept of an instance before it is parked. */
 export function originalsOf(instance: Instance): Originals {
@@ -49,14 +54,18 @@ export function originalsOf(instance: Instance): Originals {
 
 /** State of a run that means nothing once stopped, or that Incus makes anew at each start. */
 function isTransient(key: string): boolean {
-  return key.endsWith(".host_name") || key.includes(".last_state.") || key.startsWith("volatile.last_state.power");
+  return (
+    key.endsWith(".host_name") || key.includes(".last_state.") || key.startsWith("volatile.last_state.power")
+  );
 }
 
 /**
  * Takes from an instance all that its successor needs for itself and all that would let it act: MAC and static
  * addresses, autostart, scheduled snapshots. Its root disk becomes a local device, so it blocks no profile.
  */
-export function parkedSettings(instance: Instance): Pick<Change, "devices"> & { config: Record<string, string> } {
+export function parkedSettings(
+  instance: Instance,
+): Pick<Change, "devices"> & { config: Record<string, string> } {
   const config: Record<string, string> = { "boot.autostart": "false", "snapshots.schedule.stopped": "false" };
   const [rootName, root] = rootDevice(instance);
   const devices: Record<string, Record<string, string>> = { ...instance.devices, [rootName]: root };

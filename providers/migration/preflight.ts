@@ -4,9 +4,9 @@ import { findImage } from "../incus/images.ts";
 import { getInstanceState, listBackups, listSnapshots } from "../incus/instances.ts";
 import { findPool } from "../incus/pools.ts";
 import type { Instance, Snapshot } from "../incus/schemas.ts";
-import { listProjectInstances } from "./observation.ts";
 import { type Move, refOf } from "./move.ts";
 import { copyName, PARKED_KEY, parkedName } from "./names.ts";
+import { listProjectInstances } from "./observation.ts";
 import { rootDevice } from "./root-device.ts";
 import { ensureSpace } from "./space.ts";
 import { countFlagged, hasNestedSubvolumes, snapshotVolumeOf, volumeOf } from "./volume.ts";
@@ -39,7 +39,8 @@ export async function preflight(move: Move, instance: Instance): Promise<Preflig
   const [, root] = rootDevice(instance);
   const from = root["pool"] ?? "";
   const uuid = instance.config["volatile.uuid"] ?? "";
-  if (!/^[0-9a-f-]{36}$/.test(uuid)) refuse("it has no volatile.uuid. Start it once with this Incus, then run again.");
+  if (!/^[0-9a-f-]{36}$/.test(uuid))
+    refuse("it has no volatile.uuid. Start it once with this Incus, then run again.");
   const copy = copyName(instance.name, uuid);
   const parked = parkedName(instance.name, uuid);
   await refuseTakenNames(move, [copy, parked], refuse);
@@ -54,7 +55,10 @@ export async function preflight(move: Move, instance: Instance): Promise<Preflig
   }
   const snapshots = await listSnapshots(move.client, ref);
   const stateful = snapshots.find((snapshot) => snapshot.stateful);
-  if (stateful) refuse(`its snapshot "${stateful.name}" holds process state, which cannot be moved. Delete that snapshot, then run again.`);
+  if (stateful)
+    refuse(
+      `its snapshot "${stateful.name}" holds process state, which cannot be moved. Delete that snapshot, then run again.`,
+    );
 
   const rootBytes = await inspectFiles(move, instance, { from, sourceDriver, snapshots }, refuse);
   const limit = parseBytes(root["size"] ?? "");
@@ -63,7 +67,12 @@ export async function preflight(move: Move, instance: Instance): Promise<Preflig
       `it uses ${formatBytes(rootBytes)}, more than the size of its root disk (${formatBytes(limit)}), which pool "${from}" did not enforce and "${request.target}" does. Raise the root disk's size or delete files, then run again.`,
     );
   }
-  await ensureSpace(move.client, move.files, request.target, await expectedBytes(move, instance, snapshots, rootBytes, from));
+  await ensureSpace(
+    move.client,
+    move.files,
+    request.target,
+    await expectedBytes(move, instance, snapshots, rootBytes, from),
+  );
   const addresses = instance.status === "Running" ? await ipv4Addresses(move, instance) : [];
   return { instance, from, uuid, copy, parked, snapshots, rootBytes, addresses };
 }
@@ -72,8 +81,10 @@ type Refuse = (reason: string) => never;
 
 function refuseKinds(instance: Instance, refuse: Refuse): void {
   if (instance.type !== "container") refuse("it is a virtual machine; only containers are migrated.");
-  if (instance.ephemeral) refuse("it is ephemeral: stopping it deletes it. Make it permanent (incus config edit), then run again.");
-  if (instance.stateful) refuse("its stopped state holds process state, which cannot be moved. Start it, then run again.");
+  if (instance.ephemeral)
+    refuse("it is ephemeral: stopping it deletes it. Make it permanent (incus config edit), then run again.");
+  if (instance.stateful)
+    refuse("its stopped state holds process state, which cannot be moved. Start it, then run again.");
   if (instance.status !== "Running" && instance.status !== "Stopped") {
     refuse(`it is neither running nor stopped but "${instance.status}". Start or stop it, then run again.`);
   }
@@ -85,23 +96,34 @@ async function refuseTakenNames(move: Move, names: readonly string[], refuse: Re
     const taken = instances.find((one) => one.name === name);
     if (!taken) continue;
     if (taken.config[PARKED_KEY]) {
-      refuse(`its parked copy "${name}" of an earlier migration still exists. Name it in optIn.removeParked once it is no longer needed, then run again.`);
+      refuse(
+        `its parked copy "${name}" of an earlier migration still exists. Name it in optIn.removeParked once it is no longer needed, then run again.`,
+      );
     }
-    refuse(`the name "${name}" is needed for it and taken by another instance. Rename that one, then run again.`);
+    refuse(
+      `the name "${name}" is needed for it and taken by another instance. Rename that one, then run again.`,
+    );
   }
 }
 
 async function refusePools(move: Move, from: string, refuse: Refuse): Promise<string> {
   const { target } = move.request;
   if (from === target) refuse(`it is on pool "${target}" already.`);
-  const [source, destination] = await Promise.all([findPool(move.client, from), findPool(move.client, target)]);
+  const [source, destination] = await Promise.all([
+    findPool(move.client, from),
+    findPool(move.client, target),
+  ]);
   if (!destination) return refuse(`pool "${target}" does not exist.`);
   if (destination.value.status !== "Created") {
-    refuse(`pool "${target}" is not available (${destination.value.status}). See "incus warning list" on the host; once it is back, run again.`);
+    refuse(
+      `pool "${target}" is not available (${destination.value.status}). See "incus warning list" on the host; once it is back, run again.`,
+    );
   }
   for (const pool of [source, destination]) {
     if (pool && !DRIVERS.includes(pool.value.driver)) {
-      refuse(`pool "${pool.value.name}" uses driver ${pool.value.driver}, whose files cannot be compared one by one. Supported: ${DRIVERS.join(", ")}.`);
+      refuse(
+        `pool "${pool.value.name}" uses driver ${pool.value.driver}, whose files cannot be compared one by one. Supported: ${DRIVERS.join(", ")}.`,
+      );
     }
   }
   return source?.value.driver ?? "";
@@ -123,10 +145,14 @@ async function inspectFiles(
   for (const each of volumes) {
     const flagged = await countFlagged(files, each, signal);
     if (flagged > 0) {
-      refuse(`${flagged} of its files are immutable or append-only, which a copy does not keep. Find them with lsattr -R, lift the flag with chattr -ia, then run again.`);
+      refuse(
+        `${flagged} of its files are immutable or append-only, which a copy does not keep. Find them with lsattr -R, lift the flag with chattr -ia, then run again.`,
+      );
     }
     if (source.sourceDriver === "btrfs" && (await hasNestedSubvolumes(files, each, signal))) {
-      refuse("btrfs subvolumes are nested in its root, which a copy does not keep. Turn them into directories, then run again.");
+      refuse(
+        "btrfs subvolumes are nested in its root, which a copy does not keep. Turn them into directories, then run again.",
+      );
     }
   }
   const path = files.path(...volume);

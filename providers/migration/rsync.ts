@@ -67,43 +67,59 @@ function selection(pass: RsyncPass): string[] {
 export function parseProgress(line: string): RsyncProgress | undefined {
   const match = /^\s*([\d,]+)\s+(\d+)%\s+(\S+\/s)/.exec(line);
   if (!match) return undefined;
-  return { bytes: Number((match[1] ?? "").replaceAll(",", "")), percent: Number(match[2]), rate: match[3] ?? "" };
+  return {
+    bytes: Number((match[1] ?? "").replaceAll(",", "")),
+    percent: Number(match[2]),
+    rate: match[3] ?? "",
+  };
 }
 
 async function run(options: string[], pass: RsyncPass): Promise<{ stdout: string }> {
   // A killed run must not leave an rsync behind that writes into a container which another run has started.
-  const subprocess = execa("setpriv", ["--pdeathsig", "KILL", "--", "rsync", ...options, "--", ...pass.from, `${pass.to}/`], {
-    ...(pass.only ? { input: Buffer.concat(pass.only.flatMap((path) => [path, Buffer.from([0])])) } : { stdin: "ignore" }),
-    env: { LC_ALL: "C" },
-    reject: false,
-    timeout: pass.deadline,
-    cancelSignal: pass.signal,
-    maxBuffer: 256 * 1024 * 1024,
-  });
+  const subprocess = execa(
+    "setpriv",
+    ["--pdeathsig", "KILL", "--", "rsync", ...options, "--", ...pass.from, `${pass.to}/`],
+    {
+      ...(pass.only
+        ? { input: Buffer.concat(pass.only.flatMap((path) => [path, Buffer.from([0])])) }
+        : { stdin: "ignore" }),
+      env: { LC_ALL: "C" },
+      reject: false,
+      timeout: pass.deadline,
+      cancelSignal: pass.signal,
+      maxBuffer: 256 * 1024 * 1024,
+    },
+  );
   subprocess.stdout?.on("data", (chunk: Buffer) => {
     const progress = parseProgress(chunk.toString().split("\r").at(-1) ?? "");
     if (progress) pass.onProgress?.(progress);
   });
   const result = await subprocess;
   pass.signal.throwIfAborted();
-  if (result.timedOut) throw new VisibleError(`rsync did not end within ${Math.round(pass.deadline / 1000)} s.`);
+  if (result.timedOut)
+    throw new VisibleError(`rsync did not end within ${Math.round(pass.deadline / 1000)} s.`);
   const code = result.exitCode ?? -1;
-  if (code === 0 || (pass.live && LIVE_EXIT_CODES.includes(code) && !lackOfSpace(result.stderr))) return result;
+  if (code === 0 || (pass.live && LIVE_EXIT_CODES.includes(code) && !lackOfSpace(result.stderr)))
+    return result;
   throw new VisibleError(`rsync failed: ${reasonOf(result.stderr, code)}`);
 }
 
 function lackOfSpace(stderr: string): string | undefined {
-  if (stderr.includes("No space left on device")) return "no space left on the target pool, or on the host under its loop file";
-  if (stderr.includes("Disk quota exceeded")) return "the root disk's size limit on the target pool was reached";
+  if (stderr.includes("No space left on device"))
+    return "no space left on the target pool, or on the host under its loop file";
+  if (stderr.includes("Disk quota exceeded"))
+    return "the root disk's size limit on the target pool was reached";
   if (stderr.includes("Read-only file system")) return "the target pool has become read-only";
-  if (stderr.includes("Input/output error")) return "input/output error; the disk, or the host's file system under the loop file, may be full or broken";
+  if (stderr.includes("Input/output error"))
+    return "input/output error; the disk, or the host's file system under the loop file, may be full or broken";
   return undefined;
 }
 
 function reasonOf(stderr: string, code: number): string {
   const known = lackOfSpace(stderr);
   if (known) return `${known}.`;
-  if (code === 127 || code === -1) return "rsync (or setpriv of util-linux) cannot be run on this machine; install rsync.";
+  if (code === 127 || code === -1)
+    return "rsync (or setpriv of util-linux) cannot be run on this machine; install rsync.";
   const line = stderr.split("\n").find((text) => text.startsWith("rsync")) ?? "no reason given";
   return `${line.slice(0, 300)} (exit code ${code}).`;
 }
@@ -113,5 +129,8 @@ function statsOf(stdout: string): RsyncResult {
     const match = new RegExp(`${label}: ([\\d,]+)`).exec(stdout);
     return Number((match?.[1] ?? "0").replaceAll(",", ""));
   };
-  return { bytes: number("Total transferred file size"), files: number("Number of regular files transferred") };
+  return {
+    bytes: number("Total transferred file size"),
+    files: number("Number of regular files transferred"),
+  };
 }

@@ -26,11 +26,18 @@ const SESSIONS = ["Executing command", "Showing console", "Connecting to instanc
  * and what the host shows meanwhile is on its way to something else.
  * @throws DeadlineError
  */
-export async function settle(client: IncusClient, project: string, names: readonly string[], signal: AbortSignal): Promise<void> {
+export async function settle(
+  client: IncusClient,
+  project: string,
+  names: readonly string[],
+  signal: AbortSignal,
+): Promise<void> {
   const end = performance.now() + DEADLINE;
   for (;;) {
     signal.throwIfAborted();
-    const { running } = await client.get("/1.0/operations", RunningOperations, { query: { project, recursion: 1 } });
+    const { running } = await client.get("/1.0/operations", RunningOperations, {
+      query: { project, recursion: 1 },
+    });
     const busy = (running ?? []).some(({ description, resources }) => {
       if (SESSIONS.includes(description)) return false;
       const urls = [...(resources?.["instances"] ?? []), ...(resources?.["containers"] ?? [])];
@@ -41,7 +48,9 @@ export async function settle(client: IncusClient, project: string, names: readon
     });
     if (!busy) return;
     if (performance.now() > end) {
-      throw new DeadlineError(`An operation on "${names[0] ?? ""}" did not end within ${DEADLINE / 60_000} min.`);
+      throw new DeadlineError(
+        `An operation on "${names[0] ?? ""}" did not end within ${DEADLINE / 60_000} min.`,
+      );
     }
     await delay(200, undefined, { signal });
   }

@@ -14,7 +14,12 @@ import { membersToCopy, snapshotVolumeOf, whileWritable } from "./volume.ts";
  * rsync, since Incus' own copy breaks hardlinks and trusts size and date.
  * @returns whether there was anything to do
  */
-export async function alignSnapshots(move: Move, source: Instance, copy: Instance, journal: SourceJournal): Promise<void> {
+export async function alignSnapshots(
+  move: Move,
+  source: Instance,
+  copy: Instance,
+  journal: SourceJournal,
+): Promise<void> {
   const sourceRef = refOf(move, source.name);
   const copyRef = refOf(move, copy.name);
   const wanted = await listSnapshots(move.client, sourceRef);
@@ -64,7 +69,12 @@ async function refresh(move: Move, source: Instance, copy: Instance, journal: So
 }
 
 /** A snapshot's expiry may have been changed since it was carried over. */
-async function alignExpiry(move: Move, copy: Instance, wanted: Snapshot, present: readonly Snapshot[]): Promise<void> {
+async function alignExpiry(
+  move: Move,
+  copy: Instance,
+  wanted: Snapshot,
+  present: readonly Snapshot[],
+): Promise<void> {
   const now = present.find(({ name }) => name === wanted.name);
   if (now?.expires_at === wanted.expires_at) return;
   await move.client.write("PUT", api("instances", copy.name, "snapshots", wanted.name), {
@@ -73,7 +83,13 @@ async function alignExpiry(move: Move, copy: Instance, wanted: Snapshot, present
   });
 }
 
-async function alignContent(move: Move, source: Instance, copy: Instance, journal: SourceJournal, snapshot: string): Promise<void> {
+async function alignContent(
+  move: Move,
+  source: Instance,
+  copy: Instance,
+  journal: SourceJournal,
+  snapshot: string,
+): Promise<void> {
   const { files } = move;
   const from = snapshotVolumeOf(journal.from, refOf(move, source.name), snapshot);
   const to = snapshotVolumeOf(journal.to, refOf(move, copy.name), snapshot);
@@ -90,6 +106,8 @@ async function alignContent(move: Move, source: Instance, copy: Instance, journa
   });
   const left = await differences(await pass(false));
   if (left.length > 0) {
-    throw new VisibleError(`Snapshot "${snapshot}" of "${source.name}" could not be copied exactly (${left.length} differences left). Run again; if it stays so, report it.`);
+    throw new VisibleError(
+      `Snapshot "${snapshot}" of "${source.name}" could not be copied exactly (${left.length} differences left). Run again; if it stays so, report it.`,
+    );
   }
 }

@@ -17,7 +17,12 @@ const OVERHEAD = 1.05;
  * size promises nothing.
  * @throws VisibleError with both figures
  */
-export async function ensureSpace(client: IncusClient, files: HostFiles, pool: string, bytes: number): Promise<void> {
+export async function ensureSpace(
+  client: IncusClient,
+  files: HostFiles,
+  pool: string,
+  bytes: number,
+): Promise<void> {
   const needed = Math.ceil(bytes * OVERHEAD);
   const { space } = await getPoolResources(client, pool);
   const free = space.total - space.used;

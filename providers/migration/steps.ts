@@ -8,8 +8,24 @@ import type { Observation, Seen } from "./observation.ts";
 import { endOrphans } from "./orphans.ts";
 import { alignSnapshots } from "./snapshots.ts";
 import { type MigrationState, STATES } from "./states.ts";
-import { dressCopy, parkSettings, rename, startInstance, stopInstance, undressCopy, unparkSettings } from "./swap.ts";
-import { copyAll, copyFinally, copyRounds, createCopy, deleteCopy, ensureDeltaFits, volumesOf } from "./transfer.ts";
+import {
+  dressCopy,
+  parkSettings,
+  rename,
+  startInstance,
+  stopInstance,
+  undressCopy,
+  unparkSettings,
+} from "./swap.ts";
+import {
+  copyAll,
+  copyFinally,
+  copyRounds,
+  createCopy,
+  deleteCopy,
+  ensureDeltaFits,
+  volumesOf,
+} from "./transfer.ts";
 import { proveHealth, verifyCopy } from "./verify.ts";
 import { flush } from "./volume.ts";
 
@@ -104,7 +120,8 @@ export const STEPS: { [State in MigrationState]?: Step } = {
       await writeCopy(move, instance.name, { phase: "healthy" });
       return;
     }
-    if (journal.startedBy !== move.lease.run) await writeCopy(move, instance.name, { startedBy: move.lease.run });
+    if (journal.startedBy !== move.lease.run)
+      await writeCopy(move, instance.name, { startedBy: move.lease.run });
     move.progress(`starting from pool "${journal.to}"`);
     await startInstance(move.client, refOf(move, instance.name));
     if (move.downSince !== undefined) {
@@ -134,7 +151,9 @@ export const STEPS: { [State in MigrationState]?: Step } = {
 
   async copyLost(move, seen) {
     const { instance, journal, running } = source(seen);
-    const reason = running ? "the source was started during the swap" : "the copy was deleted during the swap";
+    const reason = running
+      ? "the source was started during the swap"
+      : "the copy was deleted during the swap";
     await writeSource(move, instance.name, { ...journal, undo: { reason, run: move.lease.run } });
   },
 
@@ -191,7 +210,9 @@ export function deadEnd(state: MigrationState, seen: Observation, name: string):
     nameTaken: `All data is in "${parked}", but another instance has taken the name "${name}". Rename that one, then run again.`,
     parkedRuns: `Its parked source "${parked}" was started before the copy took over. Stop it (incus stop ${parked}), then run again.`,
   };
-  return new VisibleError(`Migration of "${name}" cannot go on: ${STATES[state].holds}. ${ways[state] ?? ""}`);
+  return new VisibleError(
+    `Migration of "${name}" cannot go on: ${STATES[state].holds}. ${ways[state] ?? ""}`,
+  );
 }
 
 /** Writes the source's journal if the lease is still ours. */
@@ -210,7 +231,9 @@ async function writeCopy(move: Move, name: string, change: Partial<CopyJournal>)
 }
 
 async function clearJournal(move: Move, name: string): Promise<void> {
-  await changeInstance(move.client, refOf(move, name), () => ({ config: { [JOURNAL_KEY]: "", [LEASE_KEY]: "" } }));
+  await changeInstance(move.client, refOf(move, name), () => ({
+    config: { [JOURNAL_KEY]: "", [LEASE_KEY]: "" },
+  }));
 }
 
 function source(seen: Observation): Seen<SourceJournal> {

@@ -1,6 +1,6 @@
 import { DeadlineError, IncusApiError, messageOf, VisibleError } from "../errors.ts";
-import { findInstance, type InstanceRef, renameInstance, setInstanceState } from "../incus/instances.ts";
 import type { IncusClient } from "../incus/client.ts";
+import { findInstance, type InstanceRef, renameInstance, setInstanceState } from "../incus/instances.ts";
 import type { Instance } from "../incus/schemas.ts";
 import { changeInstance } from "./instance-patch.ts";
 import { type CopyJournal, journalEntry, type Originals, type SourceJournal } from "./journal.ts";
@@ -24,7 +24,10 @@ export async function stopInstance(
   options: { timeout: number; force: boolean; signal?: AbortSignal },
 ): Promise<void> {
   const seconds = Math.max(1, Math.ceil(options.timeout / 1000));
-  const wait = { deadline: seconds * 1000 + STOP_SLACK, ...(options.signal ? { signal: options.signal } : {}) };
+  const wait = {
+    deadline: seconds * 1000 + STOP_SLACK,
+    ...(options.signal ? { signal: options.signal } : {}),
+  };
   try {
     await setInstanceState(client, ref, { action: "stop", timeout: seconds }, wait);
     return;
@@ -79,7 +82,13 @@ export async function dressCopy(move: Move, source: Instance, journal: SourceJou
     const marker = { [JOURNAL_KEY]: copy.config[JOURNAL_KEY] ?? "" };
     const dropped = Object.fromEntries(Object.keys(copy.config).map((key) => [key, ""]));
     return {
-      config: { ...dropped, ...settingsFor(source, originals), ...keptDates(source, journal), ...power(journal), ...marker },
+      config: {
+        ...dropped,
+        ...settingsFor(source, originals),
+        ...keptDates(source, journal),
+        ...power(journal),
+        ...marker,
+      },
       devices: { ...originals.devices, [rootName]: root },
       profiles: source.profiles,
       description: source.description,
@@ -103,7 +112,9 @@ export async function dressCopy(move: Move, source: Instance, journal: SourceJou
 function settingsFor(source: Instance, originals: Originals): Record<string, string> {
   const settings = { ...source.config, ...originals.config };
   const own = [JOURNAL_KEY, LEASE_KEY, PARKED_KEY];
-  return Object.fromEntries(Object.entries(settings).filter(([key]) => !own.includes(key) && !key.endsWith(".host_name")));
+  return Object.fromEntries(
+    Object.entries(settings).filter(([key]) => !own.includes(key) && !key.endsWith(".host_name")),
+  );
 }
 
 /** Lets Incus start it after a reboot of the host between here and our own start, as it would have the source. */
@@ -125,8 +136,16 @@ function keptDates(source: Instance, journal: SourceJournal): Record<string, str
 }
 
 /** Puts a source back to the settings it had before parking. Its name must be its own again. */
-export async function unparkSettings(client: IncusClient, ref: InstanceRef, originals: Originals, last: Record<string, string>): Promise<void> {
-  const restored = await changeInstance(client, ref, () => ({ config: originals.config, devices: originals.devices }));
+export async function unparkSettings(
+  client: IncusClient,
+  ref: InstanceRef,
+  originals: Originals,
+  last: Record<string, string>,
+): Promise<void> {
+  const restored = await changeInstance(client, ref, () => ({
+    config: originals.config,
+    devices: originals.devices,
+  }));
   // Changing NICs makes Incus invent a new instance-id, so the identity goes last.
   await changeInstance(client, ref, (instance) => {
     const stale = instance.config["volatile.apply_template"] ? { "volatile.apply_template": "" } : {};
@@ -146,7 +165,9 @@ export async function startInstance(client: IncusClient, ref: InstanceRef): Prom
 export async function undressCopy(move: Move, name: string): Promise<void> {
   await changeInstance(move.client, refOf(move, name), (copy) => {
     const [rootName, root] = rootDevice(copy);
-    const dropped = Object.keys(copy.config).filter((key) => key !== JOURNAL_KEY && !key.startsWith("volatile."));
+    const dropped = Object.keys(copy.config).filter(
+      (key) => key !== JOURNAL_KEY && !key.startsWith("volatile."),
+    );
     const config = { ...Object.fromEntries(dropped.map((key) => [key, ""])), "boot.autostart": "false" };
     return { config, devices: { [rootName]: root }, profiles: [] };
   });

@@ -39,8 +39,19 @@ export function volumesOf(move: Move, journal: SourceJournal): { source: Volume;
 export async function createCopy(move: Move, source: Instance, journal: SourceJournal): Promise<void> {
   const [rootName, root] = rootDevice(source);
   const image = await baseImage(move, source, journal);
-  const own: CopyJournal = { role: "copy", id: journal.id, phase: "seeding", name: journal.name, from: journal.from, to: journal.to };
-  move.progress(image ? `cloning base image ${image.slice(0, 12)} in pool "${journal.to}"` : `creating an empty copy in pool "${journal.to}"`);
+  const own: CopyJournal = {
+    role: "copy",
+    id: journal.id,
+    phase: "seeding",
+    name: journal.name,
+    from: journal.from,
+    to: journal.to,
+  };
+  move.progress(
+    image
+      ? `cloning base image ${image.slice(0, 12)} in pool "${journal.to}"`
+      : `creating an empty copy in pool "${journal.to}"`,
+  );
   const { "initial.uid": _uid, "initial.gid": _gid, "initial.mode": _mode, ...plainRoot } = root;
   await createInstance(
     move.client,
@@ -54,14 +65,20 @@ export async function createCopy(move: Move, source: Instance, journal: SourceJo
       devices: { [rootName]: { ...plainRoot, pool: journal.to } },
       source: image ? { type: "image", fingerprint: image } : { type: "none" },
     },
-    { deadline: COPY_DEADLINE, signal: move.signal, onProgress: () => move.progress("unpacking the base image") },
+    {
+      deadline: COPY_DEADLINE,
+      signal: move.signal,
+      onProgress: () => move.progress("unpacking the base image"),
+    },
   );
 }
 
 /** Settings that decide how Incus maps owners on disk; the rest follows at the swap. */
 function idmapConfig(source: Instance): Record<string, string> {
   const keys = ["security.privileged", "raw.idmap", "security.idmap.size"];
-  return Object.fromEntries(keys.flatMap((key) => (source.expanded_config[key] ? [[key, source.expanded_config[key]]] : [])));
+  return Object.fromEntries(
+    keys.flatMap((key) => (source.expanded_config[key] ? [[key, source.expanded_config[key]]] : [])),
+  );
 }
 
 async function baseImage(move: Move, source: Instance, journal: SourceJournal): Promise<string | undefined> {
@@ -87,7 +104,11 @@ export async function deleteCopy(move: Move, name: string): Promise<void> {
  * Refuses, before anything large is copied, where what differs from the clone does not fit: what the oldest snapshot
  * adds to it, each later one to the one before, and the root to the newest.
  */
-export async function ensureDeltaFits(move: Move, journal: SourceJournal, snapshots: readonly Snapshot[]): Promise<void> {
+export async function ensureDeltaFits(
+  move: Move,
+  journal: SourceJournal,
+  snapshots: readonly Snapshot[],
+): Promise<void> {
   const { source, copy } = volumesOf(move, journal);
   const byDate = [...snapshots].sort((a, b) => a.created_at.localeCompare(b.created_at));
   const ref = refOf(move, journal.name);
@@ -111,7 +132,11 @@ export async function copyAll(move: Move, journal: SourceJournal): Promise<void>
 export async function copyRounds(move: Move, journal: SourceJournal): Promise<void> {
   let before = Number.POSITIVE_INFINITY;
   for (let round = 1; round <= MOST_ROUNDS; round++) {
-    const { bytes, files } = await transfer(move, await passOf(move, journal, { live: true }), `live round ${round}`);
+    const { bytes, files } = await transfer(
+      move,
+      await passOf(move, journal, { live: true }),
+      `live round ${round}`,
+    );
     move.progress(`live round ${round} done: ${files} files, ${formatBytes(bytes)}`);
     await move.reached(`round ${round}`);
     if ((bytes <= SMALL_BYTES && files <= SMALL_FILES) || bytes > before * SHRINKING) return;
@@ -162,7 +187,9 @@ async function transfer(move: Move, pass: RsyncPass, phase: string): Promise<Rsy
     return await synchronize({ ...pass, onProgress });
   } catch (error) {
     if (error instanceof VisibleError && error.name === "VisibleError") {
-      throw new VisibleError(`${phase[0]?.toUpperCase()}${phase.slice(1)} to pool "${move.request.target}" failed: ${error.message}`);
+      throw new VisibleError(
+        `${phase[0]?.toUpperCase()}${phase.slice(1)} to pool "${move.request.target}" failed: ${error.message}`,
+      );
     }
     throw error;
   }

@@ -18,7 +18,11 @@ const EVERY = 200;
  * may the comparison by content of what changed since the first copy. Then the copy is flushed to disk.
  * @throws VisibleError
  */
-export async function verifyCopy(move: Move, journal: SourceJournal, changed: readonly Buffer[]): Promise<void> {
+export async function verifyCopy(
+  move: Move,
+  journal: SourceJournal,
+  changed: readonly Buffer[],
+): Promise<void> {
   const flushed = flush(move.files, volumesOf(move, journal).copy);
   const [left, content] = await Promise.all([
     differences(await passOf(move, journal, {})),
@@ -41,7 +45,9 @@ export async function proveHealth(move: Move, wantedAddresses: readonly string[]
     const complaint = await look();
     if (complaint === undefined) return;
     if (performance.now() > end || complaint.final) {
-      throw new VisibleError(`"${request.name}" started from pool "${request.target}" but is not healthy: ${complaint.reason}.`);
+      throw new VisibleError(
+        `"${request.name}" started from pool "${request.target}" but is not healthy: ${complaint.reason}.`,
+      );
     }
     await delay(EVERY, undefined, { signal });
   }
@@ -52,7 +58,9 @@ export async function proveHealth(move: Move, wantedAddresses: readonly string[]
     const addresses = await ipv4Addresses(move, instance);
     const missing = wantedAddresses.filter((address) => !addresses.includes(address));
     if (missing.length > 0) {
-      return { reason: `it lacks its address ${missing.join(", ")} (it has ${addresses.join(", ") || "none"})` };
+      return {
+        reason: `it lacks its address ${missing.join(", ")} (it has ${addresses.join(", ") || "none"})`,
+      };
     }
     if (!request.health) return undefined;
     return (await healthCommand(request.health)) ?? undefined;

@@ -18,17 +18,24 @@ export function volumeOf(pool: string, ref: InstanceRef): Volume {
 }
 
 export function snapshotVolumeOf(pool: string, ref: InstanceRef, snapshot: string): Volume {
-  if (snapshot === "." || snapshot === ".." || snapshot.includes("/")) throw new RangeError(`not a snapshot name: ${snapshot}`);
+  if (snapshot === "." || snapshot === ".." || snapshot.includes("/"))
+    throw new RangeError(`not a snapshot name: ${snapshot}`);
   const [pools = "", name = "", , volume = ""] = volumeSegments(pool, ref.project, ref.name);
   return [pools, name, "containers-snapshots", volume, snapshot];
 }
 
 /** The members of `from` as rsync takes them; what `from` lacks is removed from `to` unless `keep` is set. */
-export async function membersToCopy(files: HostFiles, from: Volume, to: Volume, keep = false): Promise<string[]> {
+export async function membersToCopy(
+  files: HostFiles,
+  from: Volume,
+  to: Volume,
+  keep = false,
+): Promise<string[]> {
   const present: string[] = [];
   for (const member of MEMBERS) {
     if (await files.exists(...from, member)) present.push(files.path(...from, member));
-    else if (!keep && member !== "rootfs") await rm(files.path(...to, member), { recursive: true, force: true });
+    else if (!keep && member !== "rootfs")
+      await rm(files.path(...to, member), { recursive: true, force: true });
   }
   if (!present[0]?.endsWith("/rootfs") || !(await files.exists(...to, "rootfs"))) {
     throw new VisibleError(
@@ -39,20 +46,46 @@ export async function membersToCopy(files: HostFiles, from: Volume, to: Volume, 
 }
 
 /** Paths, relative to rootfs, of regular files whose inode changed at or after `since` (seconds since 1970). */
-export async function changedSince(files: HostFiles, volume: Volume, since: number, signal: AbortSignal): Promise<Buffer[]> {
+export async function changedSince(
+  files: HostFiles,
+  volume: Volume,
+  since: number,
+  signal: AbortSignal,
+): Promise<Buffer[]> {
   const { stdout } = await execa(
     "find",
     [files.path(...volume, "rootfs"), "-type", "f", "-newerct", `@${Math.floor(since)}`, "-printf", "%P\\0"],
-    { encoding: "buffer", stdin: "ignore", timeout: WALK_DEADLINE, cancelSignal: signal, maxBuffer: 256 * 1024 * 1024 },
+    {
+      encoding: "buffer",
+      stdin: "ignore",
+      timeout: WALK_DEADLINE,
+      cancelSignal: signal,
+      maxBuffer: 256 * 1024 * 1024,
+    },
   );
   return splitAtZero(Buffer.from(stdout));
 }
 
 /** True where a btrfs subvolume is nested in the rootfs: its top has inode 256 on another device. */
-export async function hasNestedSubvolumes(files: HostFiles, volume: Volume, signal: AbortSignal): Promise<boolean> {
+export async function hasNestedSubvolumes(
+  files: HostFiles,
+  volume: Volume,
+  signal: AbortSignal,
+): Promise<boolean> {
   const { stdout } = await execa(
     "find",
-    [files.path(...volume, "rootfs"), "-mindepth", "1", "-xdev", "-type", "d", "-inum", "256", "-print", "-quit"],
+    [
+      files.path(...volume, "rootfs"),
+      "-mindepth",
+      "1",
+      "-xdev",
+      "-type",
+      "d",
+      "-inum",
+      "256",
+      "-print",
+      "-quit",
+    ],
     { stdin: "ignore", reject: false, timeout: WALK_DEADLINE, cancelSignal: signal },
   );
   return stdout !== "";
@@ -65,7 +98,9 @@ export async function countFlagged(files: HostFiles, volume: Volume, signal: Abo
     ...{ stdin: "ignore", reject: false, timeout: WALK_DEADLINE, cancelSignal: signal },
     ...{ stripFinalNewline: true, maxBuffer: 256 * 1024 * 1024, env: { LC_ALL: "C" } },
   });
-  return stdout.split("\n").filter((line) => /^[-A-Za-z]*[ia][-A-Za-z]* /.test(line) && /^[-A-Za-z]{16,} /.test(line)).length;
+  return stdout
+    .split("\n")
+    .filter((line) => /^[-A-Za-z]*[ia][-A-Za-z]* /.test(line) && /^[-A-Za-z]{16,} /.test(line)).length;
 }
 
 /** Runs `task` while a snapshot's subvolume is writable. On a pool that is not btrfs snapshots are plain directories. */
@@ -78,7 +113,10 @@ export async function whileWritable(
   if (driver !== "btrfs") return task();
   const path = files.path(...snapshot);
   const set = async (value: "true" | "false"): Promise<void> => {
-    await execa("btrfs", ["property", "set", "-t", "s", path, "ro", value], { stdin: "ignore", timeout: 60_000 });
+    await execa("btrfs", ["property", "set", "-t", "s", path, "ro", value], {
+      stdin: "ignore",
+      timeout: 60_000,
+    });
   };
   await set("false");
   try {
