@@ -143,7 +143,8 @@ const Image = z
       const given = [file, metadata ?? rootfs, url].filter((one) => one !== undefined).length;
       if (given > 1 || (given === 0 && sha256 !== undefined)) return issue(IMAGE_FORMS);
       if (given === 0) return { alias };
-      if (alias === "*") return issue("stands for the images that the host has, so it takes no file or url", ["alias"]);
+      if (alias === "*")
+        return issue("stands for the images that the host has, so it takes no file or url", ["alias"]);
       if (sha256 !== undefined && !/^[0-9a-fA-F]{64}$/.test(sha256)) return issue(SHA256, ["sha256"]);
       const sum = sha256?.toLowerCase();
       if (file !== undefined)

@@ -1,0 +1,40 @@
+import { clientFor, type HostLook, lookAtHost, messageOf } from "@taos-hosts/providers";
+import type { HostConfig } from "./config.ts";
+
+/** How long a host has to answer, in milliseconds, sizes included. */
+const LOOK_DEADLINE = 20_000;
+
+/** What one look at a host showed, or why there was none. */
+export type HostFacts = { look: HostLook } | { unreachable: string };
+
+export interface FactsOptions {
+  /** Milliseconds for each host. @default 20000 */
+  deadline?: number;
+  /** Measure what containers occupy, where the host's files can be read. @default true */
+  sizes?: boolean;
+  signal?: AbortSignal;
+}
+
+/**
+ * Looks at all hosts at once, read-only. A host that does not answer in time, or not at all, is a fact too: the
+ * others go on.
+ */
+export async function gatherFacts(
+  hosts: Record<string, HostConfig>,
+  options: FactsOptions = {},
+): Promise<Record<string, HostFacts>> {
+  const { deadline = LOOK_DEADLINE, sizes = true, signal } = options;
+  const looked = Object.values(hosts).map(async (host): Promise<[string, HostFacts]> => {
+    try {
+      const look = await lookAtHost(clientFor(host.connection), {
+        deadline,
+        sizes,
+        ...(signal ? { signal } : {}),
+      });
+      return [host.name, { look }];
+    } catch (error) {
+      return [host.name, { unreachable: messageOf(error) }];
+    }
+  });
+  return Object.fromEntries(await Promise.all(looked));
+}

@@ -1,0 +1,112 @@
+import { ownerMark } from "@taos-hosts/providers";
+import type { HostConfig } from "./config.ts";
+import type { HostFacts } from "./facts.ts";
+import { planAgents } from "./plan/agents.ts";
+import { planContainers, planParked, volumeRemarks } from "./plan/containers.ts";
+import { planImages } from "./plan/images.ts";
+import { planPools } from "./plan/pools.ts";
+import { planNetwork, planProfiles } from "./plan/profiles.ts";
+import { compatibilityRemarks } from "./plan/remarks.ts";
+import { containerRows } from "./plan/rows.ts";
+import type { HostPlan, Plan } from "./plan/types.ts";
+
+export type { Action, ActionKind, ContainerRow, Cost, HostPlan, Mode, Plan, Refusal } from "./plan/types.ts";
+
+/** Whose plan it is: ownership marks tell what this stack made. */
+export interface PlanContext {
+  /** Pulumi project and stack. */
+  project: string;
+  stack: string;
+}
+
+/**
+ * What would happen to the hosts of a stack: pure, so that preview, report and tests see the same. No action ever
+ * names a container that no opt-in names (agents of this stack with `protected: false` apart).
+ */
+export function planHosts(
+  hosts: Record<string, HostConfig>,
+  facts: Record<string, HostFacts>,
+  context: PlanContext,
+): Plan {
+  return {
+    hosts: Object.values(hosts).map((host) => {
+      const known = facts[host.name] ?? { unreachable: "it was not looked at" };
+      return planHost(host, known, (name) => ownerMark(context.project, context.stack, host.name, name));
+    }),
+  };
+}
+
+function planHost(host: HostConfig, facts: HostFacts, owner: (name: string) => string): HostPlan {
+  if ("unreachable" in facts) return unreachablePlan(host, facts.unreachable);
+  const { look } = facts;
+  const pools = planPools(host, look);
+  const { effective } = pools;
+  const containers = planContainers(host, look, effective);
+  const parts = [
+    pools,
+    planNetwork(look, effective),
+    planImages(host, look, effective),
+    containers,
+    planProfiles(host, look, effective, containers),
+    planAgents(host, look, effective, owner),
+    planParked(host, look),
+  ];
+  const actions = parts.flatMap((part) => part.actions);
+  const refusals = parts.flatMap((part) => part.refusals);
+  return {
+    host: host.name,
+    unreachable: null,
+    pool: {
+      name: effective?.name ?? host.pool.name,
+      driver: effective?.driver ?? look.pools.find(({ name }) => name === host.pool.name)?.driver ?? null,
+      mode: pools.mode,
+      sizeBytes: effective?.sizeBytes ?? null,
+      freeBytes: effective?.freeBytes ?? null,
+      decision: pools.main,
+      cowDecision: pools.cow,
+    },
+    actions,
+    refusals,
+    remarks: [
+      ...parts.flatMap((part) => part.remarks),
+      ...volumeRemarks(look, containers.moves),
+      ...compatibilityRemarks(host, look, effective),
+    ],
+    containers: containerRows(host, look, effective, { actions, refusals }),
+  };
+}
+
+function unreachablePlan(host: HostConfig, reason: string): HostPlan {
+  return {
+    host: host.name,
+    unreachable: reason,
+    pool: {
+      name: host.pool.name,
+      driver: null,
+      mode: "n/a",
+      sizeBytes: null,
+      freeBytes: null,
+      decision: null,
+      cowDecision: null,
+    },
+    actions: [],
+    refusals: [],
+    remarks: [],
+    containers: [],
+  };
+}
+
+/** True where `up` would change something. */
+export function hasActions(plan: Plan): boolean {
+  return plan.hosts.some(({ actions }) => actions.length > 0);
+}
+
+/** Messages of everything on which `up` fails: refusals of severity `error`, and hosts that do not answer. */
+export function planErrors(plan: Plan): string[] {
+  return plan.hosts.flatMap(({ host, unreachable, refusals }) => [
+    ...(unreachable === null ? [] : [`Host "${host}": ${unreachable}`]),
+    ...refusals
+      .filter(({ severity }) => severity === "error")
+      .map(({ object, reason, remedy }) => `Host "${host}": ${object}: ${reason}. ${remedy}`),
+  ]);
+}

@@ -1,0 +1,141 @@
+import { type HostLook, type InstanceLook, OWNER_KEY, qualifiedName } from "@taos-hosts/providers";
+import type { AgentConfig, HostConfig } from "../config.ts";
+import { findInstance } from "./containers.ts";
+import { parkedOf } from "./parked.ts";
+import type { EffectivePool } from "./pools.ts";
+import { type Findings, noFindings } from "./types.ts";
+
+/** Marks that the provider writes on an instance it makes (see providers/instance-config.ts). */
+const IMAGE_KEY = "user.taos.image";
+const PROTECTED_KEY = "user.taos.protected";
+const STAGE_KEY = "user.taos.stage";
+
+/** Ownership mark of an agent of this stack, by its name. */
+export type OwnerOf = (name: string) => string;
+
+/** Agents: made, left, or made anew. Changes that Incus takes in place are Pulumi's own diff and not repeated here. */
+export function planAgents(
+  host: HostConfig,
+  look: HostLook,
+  effective: EffectivePool | undefined,
+  owner: OwnerOf,
+): Findings {
+  const findings = noFindings();
+  for (const [name, agent] of Object.entries(host.agents))
+    planAgent(findings, host, { look, name, agent, effective, owner });
+  for (const instance of look.instances) planRemoved(findings, host, instance, owner);
+  return findings;
+}
+
+interface AgentFacts {
+  look: HostLook;
+  name: string;
+  agent: AgentConfig;
+  effective: EffectivePool | undefined;
+  owner: OwnerOf;
+}
+
+function isOurs(instance: InstanceLook, owner: OwnerOf): boolean {
+  return instance.config[OWNER_KEY] === owner(instance.name);
+}
+
+function planAgent(
+  findings: Findings,
+  host: HostConfig,
+  { look, name, agent, effective, owner }: AgentFacts,
+): void {
+  const container = qualifiedName({ project: agent.project, name });
+  const object = `container ${container}`;
+  const there = findInstance(look, agent.project, name);
+  const elsewhere = look.instances.find(
+    (one) => one.name === name && one.project !== agent.project && isOurs(one, owner),
+  );
+  if (there && !isOurs(there, owner)) {
+    findings.refusals.push({
+      severity: "error",
+      object,
+      container,
+      reason: "it exists already and was not made by this stack",
+      remedy: "List it under containers to leave it as it is, or give the agent another name.",
+    });
+    return;
+  }
+  const live = there ?? elsewhere;
+  if (!live || live.config[STAGE_KEY] !== undefined) {
+    if (!effective) {
+      findings.refusals.push({
+        severity: "held",
+        object,
+        container,
+        reason: "it waits for the pool",
+        remedy: "See what is said of the pool.",
+      });
+      return;
+    }
+    const reason = live
+      ? "was not finished and is completed"
+      : `made from image ${agent.image} on pool ${effective.name}`;
+    findings.actions.push({
+      kind: "create-agent",
+      object,
+      container,
+      pool: effective.name,
+      detail: agent.image,
+      reason,
+    });
+    return;
+  }
+  const change = replacementReason(live, agent);
+  if (change === undefined) return;
+  const unprotected = !agent.protected && live.config[PROTECTED_KEY] === "false";
+  if (unprotected || host.optIn.replace.includes(name)) {
+    const kept = unprotected ? "the old one is deleted (protected: false)" : "the old one is kept, parked";
+    findings.actions.push({
+      kind: "replace-agent",
+      object: `container ${qualifiedName(live)}`,
+      container: qualifiedName(live),
+      ...(effective ? { pool: effective.name } : {}),
+      detail: agent.image,
+      reason: `${change}; ${kept}`,
+    });
+    return;
+  }
+  findings.refusals.push({
+    severity: "held",
+    object: `container ${qualifiedName(live)}`,
+    container: qualifiedName(live),
+    reason: `${change}, which takes a new container; it is protected`,
+    remedy: `Name ${name} under optIn.replace to make it anew (the old one is parked), or undo the change.`,
+  });
+}
+
+function replacementReason(live: InstanceLook, agent: AgentConfig): string | undefined {
+  const image = live.config[IMAGE_KEY];
+  if (image !== undefined && image !== agent.image) return `image changes from ${image} to ${agent.image}`;
+  if (live.project !== agent.project) return `project changes from ${live.project} to ${agent.project}`;
+  return undefined;
+}
+
+/** What this stack made and the config no longer names. */
+function planRemoved(findings: Findings, host: HostConfig, instance: InstanceLook, owner: OwnerOf): void {
+  if (!isOurs(instance, owner) || parkedOf(instance) !== null) return;
+  if (host.agents[instance.name]) return;
+  const container = qualifiedName(instance);
+  const object = `container ${container}`;
+  if (instance.config[PROTECTED_KEY] === "false") {
+    findings.actions.push({
+      kind: "delete-agent",
+      object,
+      container,
+      reason: "no longer in the config, protected: false",
+    });
+    return;
+  }
+  findings.refusals.push({
+    severity: "error",
+    object,
+    container,
+    reason: "this stack made it, it is protected, and the config no longer names it",
+    remedy: `Put it back under agents. To delete it: set protected: false on it, run up, then take it out.`,
+  });
+}

@@ -1,0 +1,136 @@
+import {
+  decidePool,
+  formatBytes,
+  type HostLook,
+  isCopyOnWrite,
+  type PoolDecision,
+  type PoolWish,
+  poolFactsOf,
+} from "@taos-hosts/providers";
+import type { HostConfig } from "../config.ts";
+import { poolWishes } from "../pool-wishes.ts";
+import { type Findings, type Mode, noFindings } from "./types.ts";
+
+/** The pool that images, agents and migrated containers use once the plan is done. Sizes in bytes. */
+export interface EffectivePool {
+  name: string;
+  driver: string;
+  sizeBytes: number | null;
+  /** Free for new data: in the pool and, under a loop file, on the host. */
+  freeBytes: number | null;
+  /** Fingerprints unpacked in it. */
+  warm: string[];
+}
+
+export interface PoolPlan extends Findings {
+  main: PoolDecision;
+  cow: PoolDecision | null;
+  /** Undefined where a refusal leaves none. */
+  effective: EffectivePool | undefined;
+  mode: Mode;
+}
+
+export function planPools(host: HostConfig, look: HostLook): PoolPlan {
+  const wishes = poolWishes(host);
+  const main = decidePool(wishes.main, poolFactsOf(look, wishes.main));
+  const cow = wishes.cow
+    ? decidePool(wishes.cow, { ...poolFactsOf(look, wishes.cow), ...originalAfter(main) })
+    : null;
+  const findings = noFindings();
+  addFindings(findings, wishes.main, main);
+  let effective = effectivePool(wishes.main, main, look);
+  if (wishes.cow && cow) {
+    addFindings(findings, wishes.cow, cow);
+    if (cow.action !== "use-original") effective = effectivePool(wishes.cow, cow, look);
+  }
+  return { ...findings, main, cow, effective, mode: modeOf(effective, look, host.pool.name) };
+}
+
+/** A named pool that this very plan makes copy-on-write needs no second one. */
+function originalAfter(main: PoolDecision): { original?: { driver: string } } {
+  return main.action === "create" || main.action === "recreate" ? { original: { driver: main.driver } } : {};
+}
+
+function addFindings(findings: Findings, wish: PoolWish, decision: PoolDecision): void {
+  const object = `pool ${wish.name}`;
+  switch (decision.action) {
+    case "create":
+    case "recreate":
+    case "grow": {
+      const size = "size" in decision && decision.size !== undefined ? `, ${formatBytes(decision.size)}` : "";
+      const kind =
+        decision.action === "create"
+          ? "create-pool"
+          : decision.action === "grow"
+            ? "grow-pool"
+            : "recreate-pool";
+      findings.actions.push({ kind, object, reason: `${decision.driver}${size}: ${decision.reason}` });
+      return;
+    }
+    case "refuse":
+      findings.refusals.push({
+        severity: "error",
+        object,
+        reason: reasonOf(decision),
+        remedy: decision.remedy,
+      });
+      return;
+    case "leave":
+      findings.remarks.push(
+        `${object} stays ${decision.driver}: ${reasonOf(decision)}. ${decision.remedy}`.trimEnd(),
+      );
+      return;
+    case "adopt":
+    case "use-original":
+      return;
+  }
+}
+
+const NAMED_BLOCKERS = 6;
+
+/** The decision's reason, with at most six of what is in the way named. */
+function reasonOf({ reason, blockers }: { reason: string; blockers: string[] }): string {
+  if (blockers.length <= NAMED_BLOCKERS) return reason;
+  const named = blockers.slice(0, NAMED_BLOCKERS).join(", ");
+  const all = blockers.join(", ");
+  return reason.replace(all, `${named} and ${blockers.length - NAMED_BLOCKERS} more`);
+}
+
+function effectivePool(wish: PoolWish, decision: PoolDecision, look: HostLook): EffectivePool | undefined {
+  if (decision.action === "refuse") return undefined;
+  const loop = wish.source === "loop" && decision.driver !== "dir";
+  if (decision.action === "create" || decision.action === "recreate") {
+    const sizeBytes = decision.size ?? null;
+    const freeBytes = loop
+      ? least(sizeBytes, look.hostFreeBytes)
+      : decision.driver === "dir"
+        ? look.hostFreeBytes
+        : null;
+    return { name: wish.name, driver: decision.driver, sizeBytes, freeBytes, warm: [] };
+  }
+  const pool = look.pools.find(({ name }) => name === wish.name);
+  if (!pool) return undefined;
+  const grown = decision.action === "grow" ? decision.size - (pool.sizeBytes ?? decision.size) : 0;
+  const free = pool.freeBytes === null ? null : pool.freeBytes + grown;
+  return {
+    name: pool.name,
+    driver: pool.driver,
+    sizeBytes: decision.action === "grow" ? decision.size : pool.sizeBytes,
+    freeBytes: pool.sizeBytes === null ? free : least(free, look.hostFreeBytes),
+    warm: pool.warm,
+  };
+}
+
+/** The smaller of two sizes; an unknown one does not count. */
+export function least(a: number | null, b: number | null): number | null {
+  if (a === null) return b;
+  return b === null ? a : Math.min(a, b);
+}
+
+function modeOf(effective: EffectivePool | undefined, look: HostLook, name: string): Mode {
+  if (effective) {
+    const { driver } = effective;
+    return isCopyOnWrite(driver) ? (driver as "btrfs" | "zfs") : driver === "dir" ? "dir" : "existing";
+  }
+  return look.pools.some((pool) => pool.name === name) ? "existing" : "none";
+}

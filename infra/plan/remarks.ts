@@ -1,0 +1,37 @@
+import { type HostLook, isCopyOnWrite } from "@taos-hosts/providers";
+import type { HostConfig } from "../config.ts";
+import type { EffectivePool } from "./pools.ts";
+
+/** The taOS worker's own pool: reported, never touched. */
+const WORKER_POOL = "taos-worker-pool";
+
+/** What taOS' other parts make of the pool (they look at pool `default`, and at sources that are directories). */
+export function compatibilityRemarks(
+  host: HostConfig,
+  look: HostLook,
+  effective: EffectivePool | undefined,
+): string[] {
+  const remarks: string[] = [];
+  if (effective && isCopyOnWrite(effective.driver) && effective.name !== "default") {
+    remarks.push(
+      `pool ${effective.name} is not named default: taOS' banner and its snapper snapshots of containers (Layer 3) will not see it`,
+    );
+  } else if (effective?.driver === "btrfs" && !isDirectorySource(host, look, effective.name)) {
+    remarks.push(
+      `pool ${effective.name} is no directory of a btrfs: taOS' snapper snapshots of containers (Layer 3) skip it; source: /path on btrfs is seen`,
+    );
+  }
+  if (look.pools.some(({ name }) => name === WORKER_POOL))
+    remarks.push(`pool ${WORKER_POOL} is the taOS worker's and is never touched`);
+  if (!look.filesReadable) {
+    remarks.push(
+      "this connection does not reach the host's files: sizes of containers on dir pools are unknown",
+    );
+  }
+  return remarks;
+}
+
+function isDirectorySource(host: HostConfig, look: HostLook, name: string): boolean {
+  const source = look.pools.find((pool) => pool.name === name)?.source ?? host.pool.source;
+  return source.startsWith("/") && !source.startsWith("/dev/") && !source.endsWith(".img");
+}

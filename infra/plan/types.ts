@@ -1,0 +1,123 @@
+import type { PoolDecision } from "@taos-hosts/providers";
+
+/** What a plan may do. Everything else leaves the host as it is. */
+export type ActionKind =
+  | "create-pool"
+  | "grow-pool"
+  | "recreate-pool"
+  | "create-network"
+  | "add-profile-devices"
+  | "repoint-profile"
+  | "import-image"
+  | "warm-image"
+  | "create-agent"
+  | "replace-agent"
+  | "delete-agent"
+  | "migrate"
+  | "pin-root"
+  | "remove-parked";
+
+/** What it takes to move a container. Sizes in bytes; null where unknown. */
+export interface Cost {
+  /** Of the container's volume and its snapshots, on a pool without shared blocks. */
+  bytes: number | null;
+  snapshots: number;
+  /** Seconds for which the container is stopped; 0 for one that is stopped anyway. */
+  downtimeSeconds: number | null;
+  spaceNeeded: number | null;
+  /** Free in the target pool and, under a loop file, on the host. */
+  spaceThere: number | null;
+}
+
+export interface Action {
+  kind: ActionKind;
+  /** What it is done to: `pool default`, `container user-1000/stanley`. */
+  object: string;
+  /** The container it touches, `name` or `project/name`; absent for what touches none. */
+  container?: string;
+  reason: string;
+  /** Pool it uses, where that is not said by the object. */
+  pool?: string;
+  /** Image alias, fingerprint or device names that the action is about. */
+  detail?: string;
+  cost?: Cost;
+}
+
+/**
+ * Something that is not done. `error`: the config asks for what cannot be, and `up` fails there. `held`: it waits
+ * for an opt-in, and `up` goes on.
+ */
+export interface Refusal {
+  severity: "error" | "held";
+  object: string;
+  reason: string;
+  /** What the person can do about it. */
+  remedy: string;
+  container?: string;
+}
+
+/** One container of the host, listed or not. */
+export interface ContainerRow {
+  /** `name`, or `project/name` outside project `default`. */
+  name: string;
+  status: string;
+  pool: string;
+  driver: string;
+  /** Where the root disk comes from: the instance's own device, or a profile. */
+  rootFrom: string;
+  listed: "containers" | "agents" | "no";
+  protected: boolean;
+  /** The container whose kept source this is. */
+  parkedOf: string | null;
+  bytes: number | null;
+  snapshotBytes: number | null;
+  snapshots: number;
+  /** What happens to it by this plan; null where nothing. */
+  action: string | null;
+  /** Why nothing happens, or what opting in would take. */
+  whyNot: string | null;
+  /** What a migration would cost; null where it is on copy-on-write storage or cannot be moved. */
+  migration: Cost | null;
+}
+
+/** taOS' token for how containers are stored (COW_EFFECTIVE_MODE). */
+export type Mode = "btrfs" | "zfs" | "dir" | "none" | "existing" | "n/a";
+
+export interface HostPlan {
+  host: string;
+  /** Why the host could not be looked at; its resources stay as they are. */
+  unreachable: string | null;
+  /** The pool that new containers use, after the plan. */
+  pool: {
+    name: string;
+    driver: string | null;
+    mode: Mode;
+    sizeBytes: number | null;
+    freeBytes: number | null;
+    /** Of the pool that the config names. Null where the host does not answer. */
+    decision: PoolDecision | null;
+    /** Of the second pool, where containers are migrated. */
+    cowDecision: PoolDecision | null;
+  };
+  actions: Action[];
+  refusals: Refusal[];
+  /** Good to know; nothing depends on it. */
+  remarks: string[];
+  containers: ContainerRow[];
+}
+
+/** What would happen to the hosts of a stack. Plain JSON. */
+export interface Plan {
+  hosts: HostPlan[];
+}
+
+/** What each part of the planner contributes. */
+export interface Findings {
+  actions: Action[];
+  refusals: Refusal[];
+  remarks: string[];
+}
+
+export function noFindings(): Findings {
+  return { actions: [], refusals: [], remarks: [] };
+}
