@@ -7,6 +7,7 @@ import {
   InstancePlacement,
   Network,
   ownerMark,
+  type PoolDecision,
   ProfileDevices,
   StoragePool,
   WarmImage,
@@ -14,6 +15,7 @@ import {
 import { agentFiles } from "./agent-files.ts";
 import type { AgentConfig, HostConfig } from "./config.ts";
 import { orEmpty } from "./failed-resources.ts";
+import { type HostPlan, planErrors } from "./plan.ts";
 import { poolWishes } from "./pool-wishes.ts";
 
 /** Bridge that a new host gets. taOS' firewall rules name it. */
@@ -24,8 +26,8 @@ export interface HostContext {
   /** Pulumi project and stack: part of the ownership marks. */
   project: string;
   stack: string;
-  /** What the plan says will be done to each pool, by name: the provider refuses when the host changed since. */
-  poolActions: Record<string, string>;
+  /** What would happen to this host: the providers refuse when it has changed since, or when the plan has errors. */
+  plan: HostPlan;
 }
 
 /** Stack output of one host. */
@@ -51,7 +53,13 @@ export class Host extends pulumi.ComponentResource {
   constructor(config: HostConfig, context: HostContext, opts?: pulumi.ComponentResourceOptions) {
     super("taos-hosts:infra:Host", config.name, {}, opts);
     const host = portable(config.connection);
-    const owner = (name: string): string => ownerMark(context.project, context.stack, config.name, name);
+    const errors = planErrors({ hosts: [context.plan] });
+    const hold = errors.length > 0 ? { hold: errors.join("\n") } : {};
+    const common = (name: string) => ({
+      host,
+      owner: ownerMark(context.project, context.stack, config.name, name),
+      ...hold,
+    });
     const named = (name: string): string => `${config.name}/${name}`;
     const after = (...dependsOn: pulumi.Resource[]): pulumi.CustomResourceOptions => ({
       parent: this,
@@ -62,31 +70,26 @@ export class Host extends pulumi.ComponentResource {
     const wishes = poolWishes(config);
     const mainPool = new StoragePool(
       named(wishes.main.name),
-      { host, owner: owner(wishes.main.name), ...wishes.main, ...expectation(context, wishes.main.name) },
+      { ...common(wishes.main.name), ...wishes.main, ...expectation(context.plan.pool.decision) },
       { parent: this },
     );
     const cowPool = wishes.cow
       ? new StoragePool(
           named(wishes.cow.name),
-          { host, owner: owner(wishes.cow.name), ...wishes.cow, ...expectation(context, wishes.cow.name) },
+          { ...common(wishes.cow.name), ...wishes.cow, ...expectation(context.plan.pool.cowDecision) },
           after(mainPool),
         )
       : undefined;
     const serving = cowPool ?? mainPool;
 
-    const network = new Network(
-      named(BRIDGE),
-      { host, owner: owner(BRIDGE), name: BRIDGE },
-      { parent: this },
-    );
+    const network = new Network(named(BRIDGE), { ...common(BRIDGE), name: BRIDGE }, { parent: this });
 
     const images = config.images.map(
       ({ alias, source }) =>
         new WarmImage(
           named(alias),
           {
-            host,
-            owner: owner(alias),
+            ...common(alias),
             alias,
             project: config.project,
             pool: serving.pool,
@@ -100,8 +103,7 @@ export class Host extends pulumi.ComponentResource {
       const placement = new InstancePlacement(
         named(name),
         {
-          host,
-          owner: owner(name),
+          ...common(name),
           name,
           project: container.project,
           protected: container.protected,
@@ -114,7 +116,7 @@ export class Host extends pulumi.ComponentResource {
           migrateParallel: config.migrateParallel,
           ...(container.health ? { health: container.health } : {}),
         },
-        { ...after(serving, ...images), protect: container.protected },
+        after(serving, ...images),
       );
       return [name, placement] as const;
     });
@@ -122,8 +124,7 @@ export class Host extends pulumi.ComponentResource {
     const profile = new ProfileDevices(
       named("default-profile"),
       {
-        host,
-        owner: owner("default-profile"),
+        ...common("default-profile"),
         pool: serving.pool,
         network: network.name,
         ...(cowPool ? { repointFrom: wishes.main.name } : {}),
@@ -138,8 +139,7 @@ export class Host extends pulumi.ComponentResource {
       const instance = new Instance(
         named(name),
         {
-          host,
-          owner: owner(name),
+          ...common(name),
           name,
           pool: serving.pool,
           ...instanceArgs(agent),
@@ -162,9 +162,8 @@ export class Host extends pulumi.ComponentResource {
   }
 }
 
-function expectation(context: HostContext, pool: string): { expect?: string } {
-  const action = context.poolActions[pool];
-  return action === undefined ? {} : { expect: action };
+function expectation(decision: PoolDecision | null): { expect?: string } {
+  return decision === null ? {} : { expect: decision.action };
 }
 
 function instanceArgs(agent: AgentConfig) {

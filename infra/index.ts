@@ -2,8 +2,12 @@ import * as pulumi from "@pulumi/pulumi";
 import { VisibleError } from "@taos-hosts/providers";
 import { parseHosts } from "./config.ts";
 import { checkFiles } from "./config-files.ts";
+import { gatherFacts } from "./facts.ts";
 import { quietDependents } from "./failed-resources.ts";
 import { Host, type HostOutputs } from "./host.ts";
+import { planErrors, planHosts } from "./plan.ts";
+import { holdToPreview } from "./previewed-plan.ts";
+import { report } from "./report.ts";
 
 /**
  * The dynamic resources' provider, made explicitly: Pulumi copies the whole stack config into the state of the
@@ -15,15 +19,25 @@ class IncusProvider extends pulumi.ProviderResource {
   }
 }
 
-/** config → facts → plan → report → resources. Whatever is wrong with the config ends the run before any of it. */
+/** config → facts → plan → report → resources. What is wrong with the config ends the run before any of it. */
 async function program(): Promise<{ hosts: Record<string, HostOutputs> }> {
   quietDependents();
   const config = new pulumi.Config("taos-hosts");
   const hosts = checkFiles(parseHosts(config.requireObject<unknown>("hosts")), "..");
+  const owner = { project: pulumi.getProject(), stack: pulumi.getStack() };
+  const plan = planHosts(hosts, await gatherFacts(hosts), owner);
+  await pulumi.log.info(`What ${pulumi.runtime.isDryRun() ? "would happen" : "happens"}:\n${report(plan, "text")}`);
+  holdToPreview(plan, pulumi.runtime.isDryRun());
+  for (const error of planErrors(plan)) await pulumi.log.error(error);
+
+  // Every host is declared, whatever the plan says of it: a resource that is left out would be deleted.
   const provider = new IncusProvider();
-  const context = { project: pulumi.getProject(), stack: pulumi.getStack(), poolActions: {} };
-  const outputs = Object.values(hosts).map((host) => [host.name, new Host(host, context, { provider }).outputs] as const);
-  return { hosts: Object.fromEntries(outputs) };
+  const outputs: Record<string, HostOutputs> = {};
+  for (const hostPlan of plan.hosts) {
+    const host = hosts[hostPlan.host];
+    if (host) outputs[host.name] = new Host(host, { ...owner, plan: hostPlan }, { provider }).outputs;
+  }
+  return { hosts: outputs };
 }
 
 export default () =>

@@ -16,6 +16,10 @@ export const CommonArgs = z.object({
   host: HostConnection,
   /** The ownership mark written on what this resource creates (see ownership.ts). */
   owner: z.string().min(1),
+  /** Why nothing may be done to this host in this run: a write is refused with it. Never kept in state. */
+  hold: z.string().optional(),
+  /** What the plan says will be done; a host that has changed since is refused. Never kept in state. */
+  expect: z.string().optional(),
 });
 export type CommonArgs = z.infer<typeof CommonArgs>;
 
@@ -48,14 +52,12 @@ export interface Lifecycle<Args extends CommonArgs, State extends Args & CommonS
   args: z.ZodType<Args>;
   /** Rules that need more than one field, or local files; without network. @returns messages with their argument */
   check?(args: Args): CheckFailure[] | Promise<CheckFailure[]>;
-  /** An argument that tells create or update something about this run only: handed to them, never kept in state. */
-  ephemeral?: keyof Args & string;
   /** Compares what is (the state as the last refresh saw it) with what is wanted. No network. */
   diff(state: State, args: Args): DiffResult;
-  create(args: Args, client: IncusClient, ephemeral?: string): Promise<{ id: string; state: State }>;
+  create(args: Args, client: IncusClient, expected?: string): Promise<{ id: string; state: State }>;
   /** What is on the host now, or undefined where it is gone. */
   read(id: string, state: State, client: IncusClient): Promise<State | undefined>;
-  update(id: string, state: State, args: Args, client: IncusClient, ephemeral?: string): Promise<State>;
+  update(id: string, state: State, args: Args, client: IncusClient, expected?: string): Promise<State>;
   delete(id: string, state: State, client: IncusClient): Promise<void>;
 }
 
@@ -98,19 +100,25 @@ export function dynamicProvider<Args extends CommonArgs, State extends Args & Co
     throw new VisibleError(`${kind}: ${issue?.path.join(".") ?? ""}: ${issue?.message ?? "invalid"}`);
   };
   const stateOf = (raw: unknown): State => strip(raw) as State;
-  // check and create or update run in one provider process; owner marks are unique per object.
-  const ephemerals = new Map<string, string>();
-  const takeEphemeral = (args: Args): string | undefined => ephemerals.get(args.owner);
+  // Arguments about this run only: check takes them out of what is kept, create and update of the same process see
+  // them. Owner marks are unique per object of a kind.
+  const thisRun = new Map<string, { hold?: string; expect?: string }>();
+  const takeThisRun = (args: Args): string | undefined => {
+    const { hold, expect } = thisRun.get(args.owner) ?? {};
+    if (hold !== undefined) throw new VisibleError(hold);
+    return expect;
+  };
 
   return {
     async check(_olds, news) {
       const props = Props.parse(news);
-      const { ephemeral } = lifecycle;
-      if (ephemeral !== undefined) {
-        const value = props[ephemeral];
-        if (typeof value === "string" && value !== UNKNOWN) ephemerals.set(String(props["owner"]), value);
-        delete props[ephemeral];
+      const entry: { hold?: string; expect?: string } = {};
+      for (const key of ["hold", "expect"] as const) {
+        const value = props[key];
+        if (typeof value === "string" && value !== UNKNOWN) entry[key] = value;
+        delete props[key];
       }
+      thisRun.set(String(props["owner"]), entry);
       const { __provider, ...raw } = props;
       const parsed = lifecycle.args.safeParse(raw);
       if (!parsed.success) {
@@ -145,7 +153,7 @@ export function dynamicProvider<Args extends CommonArgs, State extends Args & Co
     async create(inputs) {
       const args = parse(inputs);
       return guarded(kind, args.host, inputs, async (client) => {
-        const { id, state } = await lifecycle.create(args, client, takeEphemeral(args));
+        const { id, state } = await lifecycle.create(args, client, takeThisRun(args));
         return { id: String(id), outs: plain(state) };
       });
     },
@@ -167,7 +175,7 @@ export function dynamicProvider<Args extends CommonArgs, State extends Args & Co
     async update(id, olds, news) {
       const args = parse(news);
       return guarded(kind, args.host, news, async (client) => {
-        const state = await lifecycle.update(id, stateOf(olds), args, client, takeEphemeral(args));
+        const state = await lifecycle.update(id, stateOf(olds), args, client, takeThisRun(args));
         const { unreachable: _unreachable, ...rest } = state;
         return { outs: plain(rest) };
       });

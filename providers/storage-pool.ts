@@ -46,8 +46,6 @@ export const StoragePoolArgs = CommonArgs.extend({
   description: z.string().optional(),
   /** Use this pool itself where it is copy-on-write already; set on the second pool of a migration. */
   insteadOf: PoolName.optional(),
-  /** What the plan said would be done. Not kept in state; a host that has changed since is refused. */
-  expect: z.string().optional(),
 });
 export type StoragePoolArgs = z.infer<typeof StoragePoolArgs>;
 
@@ -152,13 +150,11 @@ async function observe(args: StoragePoolArgs, client: IncusClient, pool: string)
   if (ours && args.description !== undefined && found.value.description !== args.description) {
     await patchPool(client, pool, { description: args.description }, found.etag);
   }
-  const { expect: _expect, ...kept } = args;
-  return { ...kept, schemaVersion: 1, pool, effectiveDriver: found.value.driver, adopted: !ours, drift: [] };
+  return { ...args, schemaVersion: 1, pool, effectiveDriver: found.value.driver, adopted: !ours, drift: [] };
 }
 
 const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
   args: StoragePoolArgs,
-  ephemeral: "expect",
 
   check(args) {
     const failures: { property: string; reason: string }[] = [];
@@ -173,7 +169,7 @@ const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
 
   diff(state, args) {
     if (state.name !== args.name) return { changes: true, replaces: ["name"] };
-    return { changes: state.drift.length > 0 || changedFields(state, args, ["expect"]).length > 0 };
+    return { changes: state.drift.length > 0 || changedFields(state, args).length > 0 };
   },
 
   async create(args, client, expected) {
