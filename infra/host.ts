@@ -127,6 +127,7 @@ export class Host extends pulumi.ComponentResource {
         ...common("default-profile"),
         pool: serving.pool,
         network: network.name,
+        ...leave,
         ...(cowPool ? { repointFrom: wishes.main.name } : {}),
         placements: pulumi.all(
           Object.fromEntries(placements.map(([name, placement]) => [name, placement.pool])),

@@ -44,7 +44,7 @@ function planHost(host: HostConfig, facts: HostFacts, owner: (name: string) => s
   const containers = planContainers(host, look, effective);
   const parts = [
     pools,
-    planNetwork(look, effective),
+    planNetwork(look, effective, pools.main.action === "leave" && pools.cow === null),
     planImages(host, look, effective),
     containers,
     planProfiles(host, look, effective, containers),

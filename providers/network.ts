@@ -21,6 +21,8 @@ export const NetworkArgs = CommonArgs.extend({
   name: ObjectName.max(15, "must have at most 15 characters"),
   /** Incus network config for a new bridge. @default {} (addresses picked by Incus) */
   config: z.record(z.string(), z.string()).default({}),
+  /** Make nothing where there is no such bridge: the host is only reported on. @default false */
+  leave: z.boolean().default(false),
 });
 export type NetworkArgs = z.infer<typeof NetworkArgs>;
 
@@ -52,6 +54,7 @@ const lifecycle: Lifecycle<NetworkArgs, NetworkState> = {
       const adopted = ownershipOf(existing.value.config, args.owner) !== "ours";
       return { id, state: { ...args, schemaVersion: 1, adopted, drift: [] } };
     }
+    if (args.leave) return { id, state: { ...args, schemaVersion: 1, adopted: true, drift: [] } };
     try {
       await createNetwork(client, {
         name: args.name,
@@ -70,7 +73,7 @@ const lifecycle: Lifecycle<NetworkArgs, NetworkState> = {
 
   async read(id, state, client) {
     const network = (await shared(client, "networks", listNetworks)).find(({ name }) => name === id);
-    if (!network) return undefined;
+    if (!network) return state.leave ? state : undefined;
     const drift = state.adopted ? [] : configDrift(comparable(state.config), network.config);
     return { ...state, drift };
   },

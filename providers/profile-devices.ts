@@ -34,6 +34,8 @@ export const ProfileDevicesArgs = CommonArgs.extend({
   network: ObjectName,
   /** Old pool whose profiles are re-pointed to `pool`; unset where no migration is opted in. */
   repointFrom: PoolName.optional(),
+  /** Add nothing: the host is only reported on. @default false */
+  leave: z.boolean().default(false),
   /** Pools that the stack's containers are on: a change of them makes this resource look again. */
   placements: z.record(z.string(), z.string()).default({}),
 });
@@ -110,6 +112,7 @@ function freeDeviceName(devices: Profile["devices"], wanted: string): string {
 
 /** The profile with its missing devices, or undefined where none is missing. */
 function withMissingDevices(profile: Profile, args: ProfileDevicesArgs): Profile | undefined {
+  if (args.leave) return undefined;
   const devices = { ...profile.devices };
   const added = new Set(addedDevices(profile));
   if (!rootDisk(devices)) {

@@ -55,6 +55,8 @@ interface StoragePoolState extends StoragePoolArgs, CommonState {
   effectiveDriver: string;
   /** True where the pool was there before: then it is never deleted. */
   adopted: boolean;
+  /** True for a `dir` pool with content: nothing is written to this host beyond what an opt-in names. */
+  left: boolean;
   drift: string[];
 }
 
@@ -140,17 +142,23 @@ async function ensure(args: StoragePoolArgs, client: IncusClient, expected?: str
     case "use-original":
       break;
   }
-  return observe(args, client, decision.action === "use-original" ? (args.insteadOf ?? args.name) : args.name);
+  const pool = decision.action === "use-original" ? (args.insteadOf ?? args.name) : args.name;
+  return observe(args, client, pool, decision.action === "leave");
 }
 
-async function observe(args: StoragePoolArgs, client: IncusClient, pool: string): Promise<StoragePoolState> {
+async function observe(
+  args: StoragePoolArgs,
+  client: IncusClient,
+  pool: string,
+  left: boolean,
+): Promise<StoragePoolState> {
   const found = await findPool(client, pool);
   if (!found) throw new VisibleError(`Pool "${pool}" vanished right after it was made. Run up again.`);
   const ours = pool === args.name && ownershipOf(found.value.config ?? {}, args.owner) === "ours";
   if (ours && args.description !== undefined && found.value.description !== args.description) {
     await patchPool(client, pool, { description: args.description }, found.etag);
   }
-  return { ...args, schemaVersion: 1, pool, effectiveDriver: found.value.driver, adopted: !ours, drift: [] };
+  return { ...args, schemaVersion: 1, pool, effectiveDriver: found.value.driver, adopted: !ours, left, drift: [] };
 }
 
 const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
@@ -188,6 +196,11 @@ const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
     const size = sizeOf(live);
     if (state.size !== undefined && size !== undefined && size < state.size && state.pool === state.name) {
       drift.push(`size is ${incusSize(size)}, not ${incusSize(state.size)}`);
+    }
+    if (live.driver === "dir" && state.driver !== "dir") {
+      const look = await shared(client, "look", () => lookAtHost(client, { deadline: LOOK_DEADLINE, sizes: false }));
+      const decision = decidePool(state, poolFactsOf(look, state));
+      if (decision.action !== "leave" && decision.action !== "refuse") drift.push(`${decision.action}: ${decision.reason}`);
     }
     if (!state.adopted) {
       drift.push(...configDrift({ [OWNER_KEY]: state.owner }, live.config ?? {}));
@@ -242,12 +255,14 @@ export class StoragePool extends pulumi.dynamic.Resource {
   declare readonly pool: pulumi.Output<string>;
   declare readonly effectiveDriver: pulumi.Output<string>;
   declare readonly adopted: pulumi.Output<boolean>;
+  /** True where the pool is a `dir` pool with content, and so nothing is written to the host without an opt-in. */
+  declare readonly left: pulumi.Output<boolean>;
 
   constructor(name: string, args: InputsOf<typeof StoragePoolArgs>, opts?: pulumi.CustomResourceOptions) {
     super(
       provider,
       name,
-      { ...args, pool: undefined, effectiveDriver: undefined, adopted: undefined },
+      { ...args, pool: undefined, effectiveDriver: undefined, adopted: undefined, left: undefined },
       opts,
       "incus",
       "StoragePool",

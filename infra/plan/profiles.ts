@@ -8,9 +8,13 @@ import { type Findings, noFindings } from "./types.ts";
 /** Bridge that a new host gets. */
 const BRIDGE = "incusbr0";
 
-/** The bridge and the default profile's devices: made where they are missing, never changed. */
-export function planNetwork(look: HostLook, effective: EffectivePool | undefined): Findings {
+/**
+ * The bridge and the default profile's devices: made where they are missing, never changed. A host whose pool is
+ * left as it is gets neither: nothing is written there.
+ */
+export function planNetwork(look: HostLook, effective: EffectivePool | undefined, isLeft: boolean): Findings {
   const findings = noFindings();
+  if (isLeft) return findings;
   if (!look.networks.some(({ name }) => name === BRIDGE)) {
     findings.actions.push({
       kind: "create-network",
