@@ -206,7 +206,8 @@ const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
       drift.push(...configDrift({ [OWNER_KEY]: state.owner }, live.config ?? {}));
       if (state.description !== undefined && live.description !== state.description) drift.push("description differs");
     }
-    return { ...state, drift };
+    // States of before 0.1 have no such field.
+    return { ...state, left: state.left ?? false, drift };
   },
 
   async update(_id, state, args, client, expected) {
