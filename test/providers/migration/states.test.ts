@@ -1,6 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { deriveState, type MigrationState, type Situation, STATES } from "../../../providers/migration/states.ts";
+import {
+  deriveState,
+  type MigrationState,
+  type Situation,
+  STATES,
+} from "../../../providers/migration/states.ts";
 import { STEPS } from "../../../providers/migration/steps.ts";
 
 const run = fc.constantFrom("this-run", "other-run");
@@ -16,23 +21,32 @@ const source = fc.record({
 const copy = fc.record({
   id: fc.constantFrom("one", "two"),
   phase: fc.constantFrom("seeding", "seeded", "verified", "dressed", "healthy"),
-  verified: fc.option(fc.record({ run, lastUsedAt: fc.constantFrom("monday", "tuesday") }), { nil: undefined }),
+  verified: fc.option(fc.record({ run, lastUsedAt: fc.constantFrom("monday", "tuesday") }), {
+    nil: undefined,
+  }),
   startedBy: fc.option(run, { nil: undefined }),
   running: fc.boolean(),
 } as const);
 const situation: fc.Arbitrary<Situation> = fc
   .record(
-    { run: fc.constant("this-run"), holder: fc.constantFrom("nobody", "source", "copy", "other"), source, copy } as const,
+    {
+      run: fc.constant("this-run"),
+      holder: fc.constantFrom("nobody", "source", "copy", "other"),
+      source,
+      copy,
+    } as const,
     { requiredKeys: ["run", "holder"] },
   )
   .map((seen): Situation => {
     // Who holds the name exists.
-    if ((seen.holder === "source" && !seen.source) || (seen.holder === "copy" && !seen.copy)) return { ...seen, holder: "other" };
+    if ((seen.holder === "source" && !seen.source) || (seen.holder === "copy" && !seen.copy))
+      return { ...seen, holder: "other" };
     return seen;
   });
 
 /** The source without whose data the copy would be all there is. */
-const holdsUnprovenData = (seen: Situation): boolean => seen.copy !== undefined && seen.copy.phase !== "healthy";
+const holdsUnprovenData = (seen: Situation): boolean =>
+  seen.copy !== undefined && seen.copy.phase !== "healthy";
 
 describe("deriveState", () => {
   it("gives one known state for every situation, the same each time", () => {
@@ -99,7 +113,7 @@ describe("deriveState", () => {
 type Host = { situation: Situation; deleted: boolean };
 
 /** What each step leaves on the host, as the engine's steps do it: a model to walk through. */
-function after(state: MigrationState, { situation: seen }: Host): Host {
+function advance(state: MigrationState, { situation: seen }: Host): Host {
   const source = seen.source;
   const copy = seen.copy;
   const next = (change: Partial<Situation>): Host => ({ situation: { ...seen, ...change }, deleted: false });
@@ -113,7 +127,15 @@ function after(state: MigrationState, { situation: seen }: Host): Host {
   };
   switch (state) {
     case "intended":
-      return next({ copy: { id: source?.id ?? "", phase: "seeded", verified: undefined, startedBy: undefined, running: false } });
+      return next({
+        copy: {
+          id: source?.id ?? "",
+          phase: "seeded",
+          verified: undefined,
+          startedBy: undefined,
+          running: false,
+        },
+      });
     case "seeding":
     case "undoCopy":
     case "orphanedCopy":
@@ -123,7 +145,10 @@ function after(state: MigrationState, { situation: seen }: Host): Host {
     case "stopping":
       return withSource({ running: false });
     case "stopped":
-      return withCopy({ phase: "verified", verified: { run: seen.run, lastUsedAt: source?.lastUsedAt ?? "" } });
+      return withCopy({
+        phase: "verified",
+        verified: { run: seen.run, lastUsedAt: source?.lastUsedAt ?? "" },
+      });
     case "verified":
       return withSource({ phase: "parking", originals: true });
     case "parking":
@@ -147,7 +172,10 @@ function after(state: MigrationState, { situation: seen }: Host): Host {
     case "copyLost":
       return withSource({ undo: { run: seen.run } });
     case "undoCopyName":
-      return { ...withCopy({ running: false }), situation: { ...withCopy({ running: false }).situation, holder: "nobody" } };
+      return {
+        ...withCopy({ running: false }),
+        situation: { ...withCopy({ running: false }).situation, holder: "nobody" },
+      };
     case "undoSourceName":
       return next({ holder: "source" });
     case "undoSettings":
@@ -174,7 +202,7 @@ describe("the steps", () => {
           const state = deriveState(host.situation);
           if (ends.includes(state)) return;
           const undo = undoAt[step] === true && host.situation.source && state !== "healthy";
-          host = undo ? after("copyLost", host) : after(state, host);
+          host = undo ? advance("copyLost", host) : advance(state, host);
         }
         expect.fail(`no end from ${JSON.stringify(start)}: still ${deriveState(host.situation)}`);
       }),
@@ -188,13 +216,22 @@ describe("the steps", () => {
       deleted: false,
       situation: {
         ...{ run: "this-run", holder: "source" },
-        source: { id: "one", phase: "copying", wasRunning: true, running: true, lastUsedAt: "monday", originals: false },
+        source: {
+          id: "one",
+          phase: "copying",
+          wasRunning: true,
+          running: true,
+          lastUsedAt: "monday",
+          originals: false,
+        },
       },
     };
     for (let state = deriveState(host.situation); state !== "settled"; state = deriveState(host.situation)) {
       seen.push(state);
-      host = after(state, host);
+      host = advance(state, host);
     }
-    expect(seen.join(" ")).toBe("intended seeded stopping stopped verified parking parked renamed dressed started healthy cleared");
+    expect(seen.join(" ")).toBe(
+      "intended seeded stopping stopped verified parking parked renamed dressed started healthy cleared",
+    );
   });
 });
