@@ -1,5 +1,4 @@
-import { z } from "zod";
-import { IncusApiError, isNotFound, VisibleError } from "./errors.ts";
+import { isNotFound, VisibleError } from "./errors.ts";
 import type { IncusClient } from "./incus/client.ts";
 import { findImageAlias } from "./incus/images.ts";
 import {
@@ -7,14 +6,16 @@ import {
   deleteInstance,
   findInstance,
   type InstanceRef,
-  patchInstance,
   pushFile,
   setInstanceState,
 } from "./incus/instances.ts";
-import { Instance, Operation } from "./incus/schemas.ts";
+import type { Instance } from "./incus/schemas.ts";
 import { filePushes, type InstanceArgs, STAGE_KEY, wantedConfig, wantedDevices } from "./instance-config.ts";
 import { checkIdmap } from "./instance-idmap.ts";
 import { waitReady } from "./instance-readiness.ts";
+import { lifetimeSignal } from "./lifetime.ts";
+import { changeInstance } from "./migration/instance-patch.ts";
+import { settle } from "./migration/settle.ts";
 import { ownershipOf } from "./ownership.ts";
 
 /** Creating includes unpacking the image where it is not warm, on slow media. */
@@ -28,27 +29,6 @@ function isUnstarted(instance: Instance): boolean {
     instance.status === "Stopped" &&
     instance.config["volatile.last_state.power"] === undefined
   );
-}
-
-/** Waits for operations that are still running on the instance: those of a run that was killed go on in the daemon. */
-async function settle(client: IncusClient, ref: InstanceRef): Promise<void> {
-  const byStatus = await client.get("/1.0/operations", z.record(z.string(), z.array(Operation)).nullable(), {
-    query: { recursion: 1, "all-projects": "true" },
-  });
-  const running = Object.values(byStatus ?? {})
-    .flat()
-    .filter((operation) =>
-      (operation.resources["instances"] ?? []).some((url) => {
-        const parsed = new URL(url, "http://incus");
-        const project = parsed.searchParams.get("project") ?? "default";
-        return decodeURIComponent(parsed.pathname.split("/").at(-1) ?? "") === ref.name && project === ref.project;
-      }),
-    );
-  for (const operation of running) {
-    await client.wait(operation, { deadline: CREATE_DEADLINE }).catch((error: unknown) => {
-      if (!(error instanceof IncusApiError)) throw error;
-    });
-  }
 }
 
 /**
@@ -67,7 +47,8 @@ async function findOwn(client: IncusClient, args: InstanceArgs): Promise<Instanc
       `Instance "${args.name}" is ${whose}. List it under containers to look after it, or give the agent another name.`,
     );
   }
-  await settle(client, ref);
+  // Operations of a run that was killed go on in the daemon.
+  await settle(client, args.project, [args.name], lifetimeSignal());
   const settled = await findInstance(client, ref);
   if (!settled) return undefined;
   if (isUnstarted(settled.value)) {
@@ -79,8 +60,11 @@ async function findOwn(client: IncusClient, args: InstanceArgs): Promise<Instanc
   return settled.value;
 }
 
-/** Everything that can be known to fail is refused before the create request. */
-async function preflight(client: IncusClient, args: InstanceArgs): Promise<string> {
+/**
+ * Everything that can be known to fail is refused before the create request.
+ * @returns the image's fingerprint
+ */
+export async function preflightInstance(client: IncusClient, args: InstanceArgs): Promise<string> {
   await checkIdmap(client, args.name, wantedConfig(args)["raw.idmap"]);
   const alias = await findImageAlias(client, args.project, args.image);
   if (!alias) {
@@ -92,7 +76,7 @@ async function preflight(client: IncusClient, args: InstanceArgs): Promise<strin
 }
 
 async function createNew(client: IncusClient, args: InstanceArgs): Promise<void> {
-  const fingerprint = await preflight(client, args);
+  const fingerprint = await preflightInstance(client, args);
   const ref: InstanceRef = { project: args.project, name: args.name };
   const { directories, files } = filePushes(args.files);
   const hasFiles = files.length > 0;
@@ -162,6 +146,6 @@ export async function finishInstance(
   }
   const running = unfinished || instance.status === "Running";
   const ipv4 = running ? await waitReady(client, instance, args.ready, args.readyTimeout) : "";
-  if (unfinished) await patchInstance(client, ref, { config: { [STAGE_KEY]: "" } });
+  if (unfinished) await changeInstance(client, ref, () => ({ config: { [STAGE_KEY]: "" } }));
   return { uuid: instance.config["volatile.uuid"] ?? "", ipv4 };
 }

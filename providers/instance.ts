@@ -17,6 +17,8 @@ import { shared } from "./incus/shared.ts";
 import { filePushes, InstanceArgs, STAGE_KEY, wantedConfig, wantedDevices } from "./instance-config.ts";
 import { finishInstance, makeInstance } from "./instance-creation.ts";
 import { leasedAddress } from "./instance-readiness.ts";
+import { removePredecessors, replaceInstance, takeBackUnfinished } from "./instance-replacement.ts";
+import { parkedNamesOf } from "./migration/parked.ts";
 import { ownershipOf } from "./ownership.ts";
 import { progressFor } from "./progress.ts";
 import { type CommonState, dynamicProvider, type InputsOf, type Lifecycle, PartialFailure } from "./resource.ts";
@@ -64,6 +66,19 @@ function driftOf(args: InstanceArgs, live: LiveInstance): string[] {
     ...deviceDrift(wantedDevices(args, pool), live.devices),
     ...profiles,
   ];
+}
+
+/** What of a change takes a new container. */
+function replacingFields(state: InstanceState, args: InstanceArgs): string[] {
+  return changedFields(state, args).filter((field) => (REPLACING as readonly string[]).includes(field));
+}
+
+/** Name of the parked predecessor, with its project where that is another; empty where there is none. */
+async function predecessorOf(client: IncusClient, project: string, args: InstanceArgs): Promise<string> {
+  const instances = (await listInstances(client)).filter((one) => one.project === project);
+  const name = parkedNamesOf(instances, args.name)[0];
+  if (name === undefined) return "";
+  return project === args.project ? name : `${project}/${name}`;
 }
 
 /** Writes the difference between what was wanted, what is wanted and what is there; other keys and devices stay. */
@@ -118,7 +133,7 @@ const lifecycle: Lifecycle<InstanceArgs, InstanceState> = {
 
   diff(state, args) {
     if (state.name !== args.name) return { changes: true, replaces: ["name"] };
-    const replacing = changedFields(state, args).filter((field) => (REPLACING as readonly string[]).includes(field));
+    const replacing = replacingFields(state, args);
     const others = changedFields(state, args, [...REPLACING, "pool", "removeParked", "allowReplace"]);
     const sync = !state.isReady || state.drift.length > 0 || others.length > 0;
     if (replacing.length > 0 && !args.protected && !state.protected) return { changes: true, replaces: replacing };
@@ -127,7 +142,11 @@ const lifecycle: Lifecycle<InstanceArgs, InstanceState> = {
   },
 
   async create(args, client) {
-    return { id: args.name, state: await withLock(`instance:${client.key}:${args.name}`, () => make(args, client)) };
+    const state = await withLock(`instance:${client.key}:${args.name}`, async () => {
+      await takeBackUnfinished(client, args);
+      return make(args, client, await predecessorOf(client, args.project, args));
+    });
+    return { id: args.name, state };
   },
 
   async read(_id, state, client) {
@@ -138,8 +157,11 @@ const lifecycle: Lifecycle<InstanceArgs, InstanceState> = {
       return { ...state, drift: [`the container of this name was not made by this stack`] };
     }
     const ipv4 = live.status === "Running" ? ((await leasedAddress(client, live)) ?? state.ipv4) : state.ipv4;
+    const parked = state.parked.includes("/")
+      ? state.parked
+      : (parkedNamesOf(instances.filter((one) => one.project === state.project), state.name)[0] ?? "");
     const isReady = state.isReady && live.config[STAGE_KEY] === undefined;
-    return { ...state, ipv4, isReady, uuid: live.config["volatile.uuid"] ?? state.uuid, drift: driftOf(state, live) };
+    return { ...state, ipv4, isReady, parked, uuid: live.config["volatile.uuid"] ?? state.uuid, drift: driftOf(state, live) };
   },
 
   async update(_id, state, args, client) {
@@ -152,6 +174,14 @@ const lifecycle: Lifecycle<InstanceArgs, InstanceState> = {
           `Instance "${args.name}" was not made by this stack and is left alone. List it under containers, or give the agent another name.`,
         );
       }
+      if (args.removeParked) await removePredecessors(client, args, state.parked);
+      const parkedBefore = args.removeParked ? "" : state.parked;
+      if (args.allowReplace && replacingFields(state, args).length > 0) {
+        const before = { project: state.project, name: state.name, image: state.image };
+        const made = await replaceInstance(client, before, args);
+        const parked = await predecessorOf(client, state.project, args);
+        return { ...args, schemaVersion: 1, ...made, isReady: true, parked, drift: [] };
+      }
       // Held back: what would need a replacement stays as it is until optIn.replace names the instance.
       const held: InstanceArgs = { ...args, image: state.image, project: state.project };
       const live = await syncInstance(client, state, held);
@@ -163,12 +193,12 @@ const lifecycle: Lifecycle<InstanceArgs, InstanceState> = {
       if (restart.length > 0 && state.isReady && live.status === "Running") {
         progressFor(args.host.name, args.name)(`${restart.join(" and ")} take effect at its next start`);
       }
-      if (state.isReady && live.config[STAGE_KEY] === undefined) return stateOf(held, live, true, state.ipv4, state.parked);
+      if (state.isReady && live.config[STAGE_KEY] === undefined) return stateOf(held, live, true, state.ipv4, parkedBefore);
       try {
         const made = await finishInstance(client, held, () => undefined);
-        return { ...stateOf(held, live, true, made.ipv4, state.parked) };
+        return { ...stateOf(held, live, true, made.ipv4, parkedBefore) };
       } catch (error) {
-        throw new PartialFailure(messageOf(error), ref.name, stateOf(held, live, false, "", state.parked), { cause: error });
+        throw new PartialFailure(messageOf(error), ref.name, stateOf(held, live, false, "", parkedBefore), { cause: error });
       }
     });
   },

@@ -88,7 +88,7 @@ const lifecycle: Lifecycle<NetworkArgs, NetworkState> = {
       const removed = Object.keys(state.config).filter((key) => !(key in args.config));
       const wanted = { ...comparable(args.config), [OWNER_KEY]: args.owner };
       const change = { ...Object.fromEntries(removed.map((key) => [key, ""])), ...wanted };
-      if (configDrift(change, network.value.config).length > 0) await patchNetwork(client, id, change);
+      if (configDrift(change, network.value.config).length > 0) await patchNetwork(client, network, change);
     }
     return { ...args, schemaVersion: 1, adopted: state.adopted, drift: [] };
   },

@@ -5,7 +5,7 @@ import { changedFields, configDrift } from "./drift.ts";
 import { VisibleError } from "./errors.ts";
 import { openHostFiles } from "./host-files.ts";
 import { lookAtHost } from "./host-look.ts";
-import type { IncusClient } from "./incus/client.ts";
+import type { IncusClient, Versioned } from "./incus/client.ts";
 import { withLock } from "./incus/lock.ts";
 import { createPool, deletePool, findPool, listPools, patchPool } from "./incus/pools.ts";
 import type { StoragePool as LivePool } from "./incus/schemas.ts";
@@ -131,7 +131,7 @@ async function ensure(args: StoragePoolArgs, client: IncusClient, expected?: str
     }
     case "grow":
       progress(`growing ${decision.reason}`);
-      await patchPool(client, args.name, { config: { size: incusSize(decision.size) } });
+      await patchPool(client, await existing(client, args.name), { config: { size: incusSize(decision.size) } });
       break;
     case "leave":
       progress(`left as it is: ${decision.reason}. ${decision.remedy}`);
@@ -146,17 +146,22 @@ async function ensure(args: StoragePoolArgs, client: IncusClient, expected?: str
   return observe(args, client, pool, decision.action === "leave");
 }
 
+async function existing(client: IncusClient, pool: string): Promise<Versioned<LivePool>> {
+  const found = await findPool(client, pool);
+  if (!found) throw new VisibleError(`Pool "${pool}" vanished while it was worked on. Run up again.`);
+  return found;
+}
+
 async function observe(
   args: StoragePoolArgs,
   client: IncusClient,
   pool: string,
   left: boolean,
 ): Promise<StoragePoolState> {
-  const found = await findPool(client, pool);
-  if (!found) throw new VisibleError(`Pool "${pool}" vanished right after it was made. Run up again.`);
+  const found = await existing(client, pool);
   const ours = pool === args.name && ownershipOf(found.value.config ?? {}, args.owner) === "ours";
   if (ours && args.description !== undefined && found.value.description !== args.description) {
-    await patchPool(client, pool, { description: args.description }, found.etag);
+    await patchPool(client, found, { description: args.description });
   }
   return { ...args, schemaVersion: 1, pool, effectiveDriver: found.value.driver, adopted: !ours, left, drift: [] };
 }
@@ -223,7 +228,7 @@ const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
       }
       if (found && !state.adopted) {
         const mark = { [OWNER_KEY]: args.owner };
-        if (configDrift(mark, found.value.config ?? {}).length > 0) await patchPool(client, state.pool, { config: mark }, found.etag);
+        if (configDrift(mark, found.value.config ?? {}).length > 0) await patchPool(client, found, { config: mark });
       }
       return ensure(args, client, expected);
     });

@@ -23,9 +23,14 @@ export function createNetwork(
   return client.write("POST", api("networks"), { body: network });
 }
 
-/** Merges single config keys; the others stay. */
-export function patchNetwork(client: IncusClient, name: string, config: Record<string, string>): Promise<void> {
-  return client.write("PATCH", api("networks", name), { body: { config } });
+/** Merges single config keys; the others stay. A PATCH without description empties it (seen on 6.0.4). */
+export function patchNetwork(
+  client: IncusClient,
+  current: Versioned<Network>,
+  config: Record<string, string>,
+): Promise<void> {
+  const { name, description } = current.value;
+  return client.write("PATCH", api("networks", name), { body: { description, config }, etag: current.etag });
 }
 
 export function deleteNetwork(client: IncusClient, name: string): Promise<void> {

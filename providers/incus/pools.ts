@@ -34,18 +34,23 @@ export function createPool(client: IncusClient, pool: NewPool): Promise<void> {
 
 /**
  * Changes description and single config keys. Never PUT, and never an empty `size`: Incus ≥ 6.0.6 truncates the loop
- * file of a pool whose `size` is dropped (incus d48c70d86d).
+ * file of a pool whose `size` is dropped (incus d48c70d86d). A PATCH without description empties it (seen on 6.0.4),
+ * so it is always repeated.
+ * @param current the pool as it was read, with its etag
  */
 export function patchPool(
   client: IncusClient,
-  name: string,
+  current: Versioned<StoragePool>,
   change: { description?: string; config?: Record<string, string> },
-  etag?: string,
 ): Promise<void> {
   if (change.config && "size" in change.config && !change.config["size"]) {
     throw new RangeError("refusing to empty a pool's size");
   }
-  return client.write("PATCH", api("storage-pools", name), { body: change, etag, deadline: POOL_DEADLINE });
+  return client.write("PATCH", api("storage-pools", current.value.name), {
+    body: { description: current.value.description, config: {}, ...change },
+    etag: current.etag,
+    deadline: POOL_DEADLINE,
+  });
 }
 
 export function deletePool(client: IncusClient, name: string): Promise<void> {
