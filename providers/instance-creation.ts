@@ -105,6 +105,8 @@ async function createNew(client: IncusClient, args: InstanceArgs): Promise<void>
 export interface Made {
   uuid: string;
   ipv4: string;
+  /** True where it was there already, made by a run that was killed before Pulumi kept its state. */
+  isResumed: boolean;
 }
 
 /**
@@ -117,7 +119,8 @@ export async function makeInstance(
   onCreated: (instance: Instance) => void,
 ): Promise<Made> {
   const ref: InstanceRef = { project: args.project, name: args.name };
-  if (!(await findOwn(client, args))) {
+  const own = await findOwn(client, args);
+  if (!own) {
     try {
       await createNew(client, args);
     } catch (error) {
@@ -126,7 +129,7 @@ export async function makeInstance(
       throw error;
     }
   }
-  return finishInstance(client, args, onCreated);
+  return { ...(await finishInstance(client, args, onCreated)), isResumed: own !== undefined };
 }
 
 /** Starts an instance of ours that was never up, waits until it is ready and takes the stage mark off. */
@@ -147,5 +150,5 @@ export async function finishInstance(
   const running = unfinished || instance.status === "Running";
   const ipv4 = running ? await waitReady(client, instance, args.ready, args.readyTimeout) : "";
   if (unfinished) await changeInstance(client, ref, () => ({ config: { [STAGE_KEY]: "" } }));
-  return { uuid: instance.config["volatile.uuid"] ?? "", ipv4 };
+  return { uuid: instance.config["volatile.uuid"] ?? "", ipv4, isResumed: false };
 }

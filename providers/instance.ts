@@ -14,7 +14,7 @@ import {
 import { withLock } from "./incus/lock.ts";
 import type { Instance as LiveInstance } from "./incus/schemas.ts";
 import { shared } from "./incus/shared.ts";
-import { filePushes, InstanceArgs, STAGE_KEY, wantedConfig, wantedDevices } from "./instance-config.ts";
+import { filePushes, IMAGE_KEY, InstanceArgs, STAGE_KEY, wantedConfig, wantedDevices } from "./instance-config.ts";
 import { finishInstance, makeInstance } from "./instance-creation.ts";
 import { leasedAddress } from "./instance-readiness.ts";
 import { removePredecessors, replaceInstance, takeBackUnfinished } from "./instance-replacement.ts";
@@ -118,10 +118,13 @@ function without<T>(record: Record<string, T>, keys: readonly string[]): Record<
 async function make(args: InstanceArgs, client: IncusClient, parked = ""): Promise<InstanceState> {
   let created: LiveInstance | undefined;
   try {
-    const made = await makeInstance(client, args, (instance) => {
+    const { uuid, ipv4, isResumed } = await makeInstance(client, args, (instance) => {
       created = instance;
     });
-    return { ...args, schemaVersion: 1, ...made, isReady: true, parked, drift: [] };
+    const image = created?.config[IMAGE_KEY] ?? args.image;
+    const held = { ...args, image };
+    if (isResumed) await syncInstance(client, held, held);
+    return { ...held, schemaVersion: 1, uuid, ipv4, isReady: true, parked, drift: [] };
   } catch (error) {
     if (!created) throw error;
     throw new PartialFailure(messageOf(error), args.name, stateOf(args, created, false, "", parked), { cause: error });
@@ -178,9 +181,9 @@ const lifecycle: Lifecycle<InstanceArgs, InstanceState> = {
       const parkedBefore = args.removeParked ? "" : state.parked;
       if (args.allowReplace && replacingFields(state, args).length > 0) {
         const before = { project: state.project, name: state.name, image: state.image };
-        const made = await replaceInstance(client, before, args);
+        const { uuid, ipv4 } = await replaceInstance(client, before, args);
         const parked = await predecessorOf(client, state.project, args);
-        return { ...args, schemaVersion: 1, ...made, isReady: true, parked, drift: [] };
+        return { ...args, schemaVersion: 1, uuid, ipv4, isReady: true, parked, drift: [] };
       }
       // Held back: what would need a replacement stays as it is until optIn.replace names the instance.
       const held: InstanceArgs = { ...args, image: state.image, project: state.project };
