@@ -10,6 +10,7 @@ import type { ContainerConfig, HostConfig } from "../config.ts";
 import { migrationCost } from "./cost.ts";
 import { migrationOf, parkedOf } from "./parked.ts";
 import { type EffectivePool, least } from "./pools.ts";
+import { WORKER_POOL } from "./remarks.ts";
 import { type Cost, type Findings, noFindings, type Refusal } from "./types.ts";
 
 /** What happens to the containers that the config lists. */
@@ -34,6 +35,11 @@ export function planContainers(
     const instance = findInstance(look, container.project, name) ?? interrupted;
     if (!instance) {
       plan.refusals.push(notFound(look, container.project, name));
+      continue;
+    }
+    const wanted = host.optIn.migrate.includes(name) || host.optIn.pinRoot.includes(name);
+    if (wanted && instance.root?.pool === WORKER_POOL) {
+      plan.refusals.push(onWorkerPool(qualifiedName({ ...instance, name })));
       continue;
     }
     if (host.optIn.migrate.includes(name)) {
@@ -77,6 +83,16 @@ export function findInstance(look: HostLook, project: string, name: string): Ins
 /** An instance with the journal of this container's migration, where one is under way. */
 function interruptedOf(look: HostLook, project: string, name: string): InstanceLook | undefined {
   return look.instances.find((one) => one.project === project && migrationOf(one) === name);
+}
+
+function onWorkerPool(container: string): Refusal {
+  return {
+    severity: "error",
+    object: `container ${container}`,
+    container,
+    reason: `it is on pool ${WORKER_POOL}, which belongs to the taOS worker and is never touched`,
+    remedy: "Take it out of optIn.migrate and optIn.pinRoot.",
+  };
 }
 
 function notFound(look: HostLook, project: string, name: string): Refusal {

@@ -3,7 +3,7 @@ import type { HostConfig } from "../config.ts";
 import type { EffectivePool } from "./pools.ts";
 
 /** The taOS worker's own pool: reported, never touched. */
-const WORKER_POOL = "taos-worker-pool";
+export const WORKER_POOL = "taos-worker-pool";
 
 /** What taOS' other parts make of the pool (they look at pool `default`, and at sources that are directories). */
 export function compatibilityRemarks(
