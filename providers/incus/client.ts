@@ -1,6 +1,13 @@
 import type { Dispatcher } from "undici";
 import { z } from "zod";
-import { CancelledError, DeadlineError, IncusApiError, messageOf, UnreachableError, VisibleError } from "../errors.ts";
+import {
+  CancelledError,
+  DeadlineError,
+  IncusApiError,
+  messageOf,
+  UnreachableError,
+  VisibleError,
+} from "../errors.ts";
 import { lifetimeSignal } from "../lifetime.ts";
 import { type Endpoint, type HostConnection, resolveEndpoint } from "./connection.ts";
 import { Envelope, Operation } from "./schemas.ts";
@@ -89,12 +96,20 @@ export class IncusClient {
   }
 
   /** GET of an object, parsed. @throws IncusApiError (404 when absent), UnreachableError, DeadlineError */
-  async get<S extends z.ZodType>(path: string, schema: S, options: RequestOptions = {}): Promise<z.output<S>> {
+  async get<S extends z.ZodType>(
+    path: string,
+    schema: S,
+    options: RequestOptions = {},
+  ): Promise<z.output<S>> {
     return (await this.getVersioned(path, schema, options)).value;
   }
 
   /** GET of a list, parsed. Incus sends null for an empty one. */
-  async list<S extends z.ZodType>(path: string, item: S, options: RequestOptions = {}): Promise<z.output<S>[]> {
+  async list<S extends z.ZodType>(
+    path: string,
+    item: S,
+    options: RequestOptions = {},
+  ): Promise<z.output<S>[]> {
     return (await this.get(path, z.array(item).nullable(), options)) ?? [];
   }
 
@@ -116,12 +131,18 @@ export class IncusClient {
   }
 
   /** A write that is done when it is answered. */
-  async write(method: Exclude<Method, "GET" | "HEAD">, path: string, options: RequestOptions = {}): Promise<void> {
+  async write(
+    method: Exclude<Method, "GET" | "HEAD">,
+    path: string,
+    options: RequestOptions = {},
+  ): Promise<void> {
     this.writes += 1;
     try {
       const { envelope } = await this.send(method, path, options);
       if (envelope.type === "async") {
-        await this.wait(Operation.parse(envelope.metadata), { deadline: options.deadline ?? REQUEST_DEADLINE });
+        await this.wait(Operation.parse(envelope.metadata), {
+          deadline: options.deadline ?? REQUEST_DEADLINE,
+        });
       }
     } finally {
       this.writes += 1;
@@ -129,7 +150,11 @@ export class IncusClient {
   }
 
   /** A write that starts an operation; returns it at once. */
-  async start(method: Exclude<Method, "GET" | "HEAD">, path: string, options: RequestOptions = {}): Promise<Operation> {
+  async start(
+    method: Exclude<Method, "GET" | "HEAD">,
+    path: string,
+    options: RequestOptions = {},
+  ): Promise<Operation> {
     this.writes += 1;
     const { envelope } = await this.send(method, path, options);
     if (envelope.type !== "async") {
@@ -165,20 +190,36 @@ export class IncusClient {
           );
         }
         const timeout = Math.max(1, Math.min(WAIT_SLICE, Math.ceil(left / 1000)));
-        current = await this.get(`/1.0/operations/${operation.id}/wait`, Operation, {
-          query: { timeout },
-          deadline: (timeout + 30) * 1000,
-          ...(options.signal ? { signal: options.signal } : {}),
-        });
+        current = await this.waitSlice(operation.id, timeout, options.signal);
         if (current.status_code < 200) options.onProgress?.(current.metadata);
       }
     } finally {
       this.writes += 1;
     }
     if (current.status_code !== 200) {
-      throw new IncusApiError(`operation ${operation.id} on host "${this.host.name}"`, current.status_code, current.err);
+      throw new IncusApiError(
+        `operation ${operation.id} on host "${this.host.name}"`,
+        current.status_code,
+        current.err,
+      );
     }
     return current;
+  }
+
+  private async waitSlice(id: string, seconds: number, signal: AbortSignal | undefined): Promise<Operation> {
+    const abort = signal ? { signal } : {};
+    try {
+      const deadline = (seconds + 30) * 1000;
+      return await this.get(`/1.0/operations/${id}/wait`, Operation, {
+        query: { timeout: seconds },
+        deadline,
+        ...abort,
+      });
+    } catch (error) {
+      // Incus 6.0 answers a slice that passed with 500; the operation itself tells whether it goes on.
+      if (!(error instanceof IncusApiError) || error.status !== 500) throw error;
+      return this.get(`/1.0/operations/${id}`, Operation, abort);
+    }
   }
 
   /** The raw answer to a GET (a file of an instance, a backup). The caller consumes the body. */
@@ -214,7 +255,13 @@ export class IncusClient {
     }
     try {
       const signal = AbortSignal.any(signals);
-      const response = await this.dispatcher.request({ path: `${path}${search}`, method, headers, body, signal });
+      const response = await this.dispatcher.request({
+        path: `${path}${search}`,
+        method,
+        headers,
+        body,
+        signal,
+      });
       return { response, explain };
     } catch (error) {
       throw explain(error);
@@ -238,7 +285,9 @@ export class IncusClient {
   }
 
   private describeEndpoint(): string {
-    return this.endpoint.kind === "unix" ? this.endpoint.socketPath : `https://${this.endpoint.host}:${this.endpoint.port}`;
+    return this.endpoint.kind === "unix"
+      ? this.endpoint.socketPath
+      : `https://${this.endpoint.host}:${this.endpoint.port}`;
   }
 
   private remedy(error: unknown): string {
@@ -259,7 +308,8 @@ export class IncusClient {
     });
     const request = `${method} ${path} on host "${this.host.name}"`;
     const parsed = Envelope.safeParse(parseJson(text));
-    if (!parsed.success) throw new IncusApiError(request, response.statusCode, "an answer that is no Incus answer");
+    if (!parsed.success)
+      throw new IncusApiError(request, response.statusCode, "an answer that is no Incus answer");
     const envelope = parsed.data;
     if (envelope.type === "error" || response.statusCode >= 400) {
       throw new IncusApiError(request, envelope.error_code || response.statusCode, envelope.error);

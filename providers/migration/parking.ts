@@ -67,13 +67,19 @@ export function parkedSettings(
   instance: Instance,
 ): Pick<Change, "devices"> & { config: Record<string, string> } {
   const config: Record<string, string> = { "boot.autostart": "false", "snapshots.schedule.stopped": "false" };
+  // Two instances with owner maps of their own cannot share a volume, and the successor gets another map.
+  const isolated = instance.expanded_config["security.idmap.isolated"] === "true";
   const [rootName, root] = rootDevice(instance);
   const devices: Record<string, Record<string, string>> = { ...instance.devices, [rootName]: root };
   for (const [name, device] of Object.entries(instance.expanded_devices)) {
     if (instance.config[`volatile.${name}.hwaddr`]) config[`volatile.${name}.hwaddr`] = "";
-    if (isExclusive(device)) devices[name] = { type: "none" };
+    if (isExclusive(device) || (isolated && isCustomVolume(device))) devices[name] = { type: "none" };
   }
   return { config, devices };
+}
+
+function isCustomVolume(device: Record<string, string>): boolean {
+  return device["type"] === "disk" && device["path"] !== "/" && device["pool"] !== undefined;
 }
 
 /** Devices that Incus accepts on one instance only even while it is stopped, and proxies that need such a NIC. */
