@@ -22,7 +22,10 @@ export type EventLog = {
   diagnostics: Diagnostic[];
   /** Number of resources by operation; undefined where the command ended before its summary. */
   changes: Record<string, number> | undefined;
-  /** The file as it is. */
+  /**
+   * The events as written, without the first one, in which the CLI repeats the config it was given, and without what
+   * only --debug shows: Pulumi's own messages hold all properties.
+   */
   text: string;
 };
 
@@ -42,11 +45,14 @@ export async function readEventLog(file: string): Promise<EventLog> {
   // A killed CLI leaves half a line.
   const lines = text.split("\n").filter((line) => line.endsWith("}"));
   const events = lines.flatMap((line) => parse(line));
+  // "up" with its preview writes both; what was done is what counts.
+  const isDone = (event: EngineEvent): boolean => planning(event) === false;
+  const counted = events.some(isDone) ? events.filter((event) => planning(event) !== true) : events;
   const changes = events.findLast(({ summaryEvent }) => summaryEvent)?.summaryEvent?.resourceChanges;
   return {
-    steps: events.flatMap(stepOf),
+    steps: counted.flatMap(stepOf),
     diagnostics: events.flatMap(({ diagnosticEvent }) =>
-      diagnosticEvent
+      diagnosticEvent && diagnosticEvent.severity !== "debug"
         ? [
             {
               severity: diagnosticEvent.severity,
@@ -57,8 +63,12 @@ export async function readEventLog(file: string): Promise<EventLog> {
         : [],
     ),
     changes,
-    text,
+    text: lines.filter((line) => !/"preludeEvent":|"severity":"debug"/.test(line)).join("\n"),
   };
+}
+
+function planning({ resourcePreEvent, resOutputsEvent }: EngineEvent): boolean | undefined {
+  return (resOutputsEvent ?? resourcePreEvent)?.planning ?? (resOutputsEvent || resourcePreEvent ? false : undefined);
 }
 
 function parse(line: string): EngineEvent[] {

@@ -9,6 +9,8 @@ export type PulumiRun = {
   readonly result: Promise<{ exitCode: number | undefined; output: string }>;
   /** Ids of the CLI's own and all processes it started (language host, program, provider) that are alive. */
   processes(): Promise<number[]>;
+  /** Those of them that are the dynamic provider. */
+  providers(): Promise<number[]>;
   /** Kills the CLI alone with SIGKILL; its provider has to notice by itself. */
   killCli(): void;
   /** Kills the dynamic provider with SIGKILL; the CLI sees a broken connection. */
@@ -20,10 +22,10 @@ export type PulumiRun = {
 /** Every process of a run carries its id in the environment, which children inherit. */
 const RUN_ID = "TAOS_HOSTS_RUN_ID";
 
-/** Starts `pulumi` with an argument array; killed with all it started after `timeoutMs`. */
-export function startRun(args: string[], env: Record<string, string>, timeoutMs: number): PulumiRun {
+/** Starts a command, `pulumi` and its arguments; killed with all it started after `timeoutMs`. */
+export function startRun([file = "", ...args]: string[], env: Record<string, string>, timeoutMs: number): PulumiRun {
   const id = randomUUID();
-  const child = execa("pulumi", args, {
+  const child = execa(file, args, {
     cwd: projectRoot,
     env: { ...env, [RUN_ID]: id },
     extendEnv: false,
@@ -34,6 +36,11 @@ export function startRun(args: string[], env: Record<string, string>, timeoutMs:
     killSignal: "SIGKILL",
   });
   const processes = (): Promise<number[]> => processesWith(`${RUN_ID}=${id}`);
+  const providers = async (): Promise<number[]> => {
+    const pids = await processes();
+    const commands = await Promise.all(pids.map(commandOf));
+    return pids.filter((_pid, index) => commands[index]?.includes("cmd/dynamic-provider"));
+  };
   const cleanUp = async (): Promise<void> => {
     await until(
       async () => {
@@ -41,13 +48,13 @@ export function startRun(args: string[], env: Record<string, string>, timeoutMs:
         for (const pid of left) kill(pid);
         return left.length === 0;
       },
-      { what: `the processes of pulumi ${args[0]} to end`, deadlineMs: 10_000 },
+      { what: `the processes of ${file} ${args[0]} to end`, deadlineMs: 10_000 },
     );
   };
   const result = child.then(async ({ exitCode, all, timedOut }) => {
     if (!timedOut) return { exitCode, output: all };
     await cleanUp();
-    throw new Error(`pulumi ${args[0]} did not end within ${timeoutMs} ms:\n${all}`);
+    throw new Error(`${file} ${args[0]} did not end within ${timeoutMs} ms:\n${all}`);
   });
   // Whoever kills a run may never look at its result.
   result.catch(() => undefined);
@@ -55,11 +62,9 @@ export function startRun(args: string[], env: Record<string, string>, timeoutMs:
     result,
     processes,
     killCli: () => void child.kill("SIGKILL"),
+    providers,
     async killProvider() {
-      for (const pid of await processes()) {
-        const command = await commandOf(pid);
-        if (command.includes("dynamic-provider")) kill(pid);
-      }
+      for (const pid of await providers()) kill(pid);
     },
     cleanUp,
   };

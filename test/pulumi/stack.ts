@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
+import { stringify } from "yaml";
 import { projectRoot, pulumiPath } from "./cli.ts";
 import { type EventLog, readEventLog } from "./event-log.ts";
 import { type PulumiRun, startRun } from "./run.ts";
@@ -30,12 +31,21 @@ export type CommandOptions = {
   timeoutMs?: number;
   /** Flags besides those that every command gets. */
   flags?: string[];
+  /** Whether `up` shows its preview first, as people run it. @default false */
+  withPreview?: boolean;
   env?: Record<string, string>;
+  /** A command that runs the CLI, such as `setpriv` with its arguments. */
+  through?: string[];
 };
 
 /** `name op` of each resource's step, sorted: what a test compares. */
 export function opsOf(result: EventLog): string[] {
   return result.steps.map(({ name, op, failed }) => `${name} ${failed ? "failed " : ""}${op}`).sort();
+}
+
+/** As `opsOf`, without what stays as it is. */
+export function changesOf(result: EventLog): string[] {
+  return opsOf(result).filter((op) => !/ (same|refresh|read)$/.test(op));
 }
 
 /** Messages of severity `error`, as a person sees them. */
@@ -95,14 +105,21 @@ export class TestStack {
     await this.pulumi(["stack", "init", this.name, "--no-select", "--cwd", init]);
   }
 
-  /** Writes the stack config anew; YAML is a superset of JSON. */
+  /** Writes the stack config anew; encrypted values are gone then. */
   async setHosts(hosts: HostsConfig): Promise<void> {
-    await writeFile(this.configFile, JSON.stringify({ config: { "taos-hosts:hosts": hosts } }, null, 2));
+    await writeFile(this.configFile, stringify({ config: { "taos-hosts:hosts": hosts } }));
+  }
+
+  /** `pulumi config set --secret --path` below `taos-hosts:hosts`; the value goes by standard input, as it should. */
+  async setSecret(path: string, value: string): Promise<void> {
+    const args = ["config", "set", "--secret", "--path", `taos-hosts:hosts.${path}`];
+    await this.pulumi([...args, "--stack", this.name, "--config-file", this.configFile], { input: value });
   }
 
   /** `pulumi up --yes`. */
   up(options: CommandOptions = {}): Promise<RunResult> {
-    return this.#operate("up", { ...options, flags: ["--yes", "--skip-preview", ...(options.flags ?? [])] });
+    const skip = options.withPreview === true ? [] : ["--skip-preview"];
+    return this.#operate("up", { ...options, flags: ["--yes", ...skip, ...(options.flags ?? [])] });
   }
 
   /** `pulumi preview --diff`: its output shows values, where a secret would show. */
@@ -112,7 +129,9 @@ export class TestStack {
 
   /** `pulumi refresh --yes`. */
   refresh(options: CommandOptions = {}): Promise<RunResult> {
-    return this.#operate("refresh", { ...options, flags: ["--yes", "--skip-preview", ...(options.flags ?? [])] });
+    const flags = options.flags ?? [];
+    const sure = flags.includes("--preview-only") ? [] : ["--yes", "--skip-preview"];
+    return this.#operate("refresh", { ...options, flags: [...sure, ...flags] });
   }
 
   /** `pulumi destroy --yes`. */
@@ -138,7 +157,7 @@ export class TestStack {
   /** Names of the resources in the state, with their type; duplicates show. */
   async resources(): Promise<string[]> {
     const state = JSON.parse(await this.stateText()) as {
-      checkpoint: { latest?: { resources?: { urn: string; type: string }[]; pending_operations?: unknown[] } };
+      checkpoint: { latest?: { resources?: { urn: string; type: string }[] } };
     };
     return (state.checkpoint.latest?.resources ?? [])
       .filter(({ type }) => type.startsWith("pulumi-nodejs:dynamic/"))
@@ -157,13 +176,13 @@ export class TestStack {
   }
 
   /** Runs any command of the CLI and returns what it printed. @throws ExecaError */
-  async pulumi(args: string[], timeout = 60_000): Promise<string> {
+  async pulumi(args: string[], { input = "" }: { input?: string } = {}): Promise<string> {
     const { stdout } = await execa("pulumi", [...args, "--non-interactive"], {
       cwd: projectRoot,
       env: this.#env,
       extendEnv: false,
-      stdin: "ignore",
-      timeout,
+      input,
+      timeout: 60_000,
     });
     return stdout;
   }
@@ -173,10 +192,10 @@ export class TestStack {
     await rm(this.dir, { recursive: true, force: true });
   }
 
-  #start(command: string, { timeoutMs = 120_000, flags = [], env = {} }: CommandOptions) {
+  #start(command: string, { timeoutMs = 120_000, flags = [], env = {}, through = [] }: CommandOptions) {
     const eventLog = join(this.dir, `events-${++this.#runs}-${command}.jsonl`);
     const args = [
-      command,
+      ...[...through, "pulumi", command],
       ...["--stack", this.name, "--config-file", this.configFile, "--event-log", eventLog],
       ...["--non-interactive", "--color=never", ...flags],
     ];
