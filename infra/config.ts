@@ -46,7 +46,7 @@ export interface HostConfig {
 export function parseHosts(raw: unknown): Record<string, HostConfig> {
   if (typeof raw !== "object" || raw === null || Array.isArray(raw) || Object.keys(raw).length === 0) {
     throw new VisibleError(
-      `${HOSTS_KEY}: must be a map with at least one host. Example: pulumi config set --path '${HOSTS_KEY}.my-host.connection' unix`,
+      `${HOSTS_KEY}: must be a map with at least one host; nothing was done. Example: pulumi config set --path '${HOSTS_KEY}.my-host.connection' unix`,
     );
   }
   const hosts: Record<string, HostConfig> = {};

@@ -84,7 +84,11 @@ export class Host extends pulumi.ComponentResource {
 
     // A dir pool with content: bridge and profile are left alone too, until a migration is opted in.
     const leave = cowPool ? {} : { leave: mainPool.left };
-    const network = new Network(named(BRIDGE), { ...common(BRIDGE), name: BRIDGE, ...leave }, after(mainPool));
+    const network = new Network(
+      named(BRIDGE),
+      { ...common(BRIDGE), name: BRIDGE, ...leave },
+      after(mainPool),
+    );
 
     const images = config.images.map(
       ({ alias, source }) =>

@@ -26,7 +26,9 @@ async function program(): Promise<{ hosts: Record<string, HostOutputs> }> {
   const hosts = checkFiles(parseHosts(config.requireObject<unknown>("hosts")), "..");
   const owner = { project: pulumi.getProject(), stack: pulumi.getStack() };
   const plan = planHosts(hosts, await gatherFacts(hosts), owner);
-  await pulumi.log.info(`What ${pulumi.runtime.isDryRun() ? "would happen" : "happens"}:\n${report(plan, "text")}`);
+  await pulumi.log.info(
+    `What ${pulumi.runtime.isDryRun() ? "would happen" : "happens"}:\n${report(plan, "text")}`,
+  );
   holdToPreview(plan, pulumi.runtime.isDryRun());
   for (const error of planErrors(plan)) await pulumi.log.error(error);
 

@@ -1,7 +1,8 @@
 import { isDeepStrictEqual } from "node:util";
 
 /** Keys whose values are secrets: a difference is told without them. */
-const SECRET_KEY = /^(environment\.|cloud-init\.|user\.user-data|user\.vendor-data|user\.network-config|systemd\.credential)|token|secret|passw|key/i;
+const SECRET_KEY =
+  /^(environment\.|cloud-init\.|user\.user-data|user\.vendor-data|user\.network-config|systemd\.credential)|token|secret|passw|key/i;
 
 /**
  * Differences between what was set and what is on the host, for the keys that were set. Values of secret keys never
@@ -29,10 +30,15 @@ export function deviceDrift(
 }
 
 /** Names of the fields in which two sets of args differ, apart from `except`. */
-export function changedFields<T extends object>(before: object, after: T, except: readonly (keyof T)[] = []): (keyof T)[] {
+export function changedFields<T extends object>(
+  before: object,
+  after: T,
+  except: readonly (keyof T)[] = [],
+): (keyof T)[] {
   const keys = new Set<keyof T>(Object.keys(after) as (keyof T)[]);
   return [...keys].filter(
-    (key) => !except.includes(key) && !isDeepStrictEqual(normalize(Reflect.get(before, key)), normalize(after[key])),
+    (key) =>
+      !except.includes(key) && !isDeepStrictEqual(normalize(Reflect.get(before, key)), normalize(after[key])),
   );
 }
 

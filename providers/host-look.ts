@@ -162,9 +162,7 @@ async function lookAtPool(pool: schemas.StoragePool, get: Get, list: List): Prom
   const [volumes, buckets, resources] = await Promise.all([
     list(api("storage-pools", pool.name, "volumes"), schemas.StorageVolume, ALL),
     // Drivers without buckets answer with 400.
-    list(api("storage-pools", pool.name, "buckets"), schemas.StorageBucket, ALL).catch(
-      noneOn(400, []),
-    ),
+    list(api("storage-pools", pool.name, "buckets"), schemas.StorageBucket, ALL).catch(noneOn(400, [])),
     // A pool that is not available answers with an error; its space is unknown.
     available
       ? get(api("storage-pools", pool.name, "resources"), schemas.PoolResources).catch(

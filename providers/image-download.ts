@@ -68,7 +68,9 @@ export async function downloadImage(url: string, sha256: string, progress: Progr
     await pipeline(body.body, meter, createWriteStream(partial, { mode: 0o600 }));
     const digest = hash.digest("hex");
     if (digest !== wanted) {
-      throw new VisibleError(`has sha256 ${digest}, ${wanted} is configured. Correct the sha256, or do not trust the file`);
+      throw new VisibleError(
+        `has sha256 ${digest}, ${wanted} is configured. Correct the sha256, or do not trust the file`,
+      );
     }
     await rename(partial, target);
     return target;
@@ -79,13 +81,23 @@ export async function downloadImage(url: string, sha256: string, progress: Progr
   }
 }
 
-async function openFollowing(url: string, signal: AbortSignal, redirects: number): ReturnType<typeof request> {
+async function openFollowing(
+  url: string,
+  signal: AbortSignal,
+  redirects: number,
+): ReturnType<typeof request> {
   const response = await request(url, { signal, headersTimeout: 60_000 });
   const location = response.headers["location"];
-  if (response.statusCode >= 300 && response.statusCode < 400 && typeof location === "string" && redirects > 0) {
+  if (
+    response.statusCode >= 300 &&
+    response.statusCode < 400 &&
+    typeof location === "string" &&
+    redirects > 0
+  ) {
     await response.body.dump();
     const next = new URL(location, url);
-    if (next.protocol !== "https:") throw new VisibleError(`is redirected to ${next.protocol}, only https is followed`);
+    if (next.protocol !== "https:")
+      throw new VisibleError(`is redirected to ${next.protocol}, only https is followed`);
     return openFollowing(next.href, signal, redirects - 1);
   }
   if (response.statusCode !== 200) throw new VisibleError(`the server answers ${response.statusCode}`);

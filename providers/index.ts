@@ -10,20 +10,20 @@ import { warmImageProvider } from "./warm-image.ts";
 
 export { formatBytes, parseBytes } from "./bytes.ts";
 export * from "./errors.ts";
-export { clientFor, type IncusClient } from "./incus/client.ts";
 export { type HostLook, type LookOptions, lookAtHost, type PoolLook, type ProfileLook } from "./host-look.ts";
 export type { DeviceLook, InstanceLook } from "./host-look-instance.ts";
+export { clientFor, type IncusClient } from "./incus/client.ts";
 export { HostConnection } from "./incus/connection.ts";
-export { ImageAliasName, InstanceName, nearestNames, ObjectName, PoolName } from "./names.ts";
-export { qualifiedName } from "./root-disk.ts";
-export { OWNER_KEY, type Ownership, ownerMark, ownershipOf } from "./ownership.ts";
-export * from "./pool-decision.ts";
-export { poolContents, poolFactsOf } from "./pool-facts.ts";
 export { Instance } from "./instance.ts";
 export type { InstanceFile } from "./instance-config.ts";
 export { InstancePlacement } from "./instance-placement.ts";
+export { ImageAliasName, InstanceName, nearestNames, ObjectName, PoolName } from "./names.ts";
 export { Network } from "./network.ts";
+export { OWNER_KEY, type Ownership, ownerMark, ownershipOf } from "./ownership.ts";
+export * from "./pool-decision.ts";
+export { poolContents, poolFactsOf } from "./pool-facts.ts";
 export { ProfileDevices } from "./profile-devices.ts";
+export { qualifiedName } from "./root-disk.ts";
 export { StoragePool } from "./storage-pool.ts";
 export { type ImageSource, WarmImage } from "./warm-image.ts";
 
@@ -39,6 +39,7 @@ const PROVIDERS: Record<Kind, DynamicProvider> = {
 /** The implementation of a kind of resource; what Pulumi keeps in state calls this by name (see shim.ts). */
 export function get(kind: Kind): DynamicProvider {
   const provider = Object.hasOwn(PROVIDERS, kind) ? PROVIDERS[kind] : undefined;
-  if (!provider) throw new VisibleError(`This taos-hosts knows no resource kind "${kind}". Use the version that made it.`);
+  if (!provider)
+    throw new VisibleError(`This taos-hosts knows no resource kind "${kind}". Use the version that made it.`);
   return provider;
 }

@@ -42,7 +42,8 @@ async function findOwn(client: IncusClient, args: InstanceArgs): Promise<Instanc
   if (!first) return undefined;
   const ownership = ownershipOf(first.value.config, args.owner);
   if (ownership !== "ours") {
-    const whose = ownership === "foreign" ? "made by another stack" : "there already and was not made by this stack";
+    const whose =
+      ownership === "foreign" ? "made by another stack" : "there already and was not made by this stack";
     throw new VisibleError(
       `Instance "${args.name}" is ${whose}. List it under containers to look after it, or give the agent another name.`,
     );
@@ -140,7 +141,8 @@ export async function finishInstance(
 ): Promise<Made> {
   const ref: InstanceRef = { project: args.project, name: args.name };
   const found = await findInstance(client, ref);
-  if (!found) throw new VisibleError(`Instance "${args.name}" vanished right after it was created. Run up again.`);
+  if (!found)
+    throw new VisibleError(`Instance "${args.name}" vanished right after it was created. Run up again.`);
   const instance = found.value;
   onCreated(instance);
   const unfinished = instance.config[STAGE_KEY] !== undefined;

@@ -19,7 +19,11 @@ function mappedIds(idmap: string): { file: "/etc/subuid" | "/etc/subgid"; id: nu
  * root, and reads these files when the daemon starts. Checked on this machine only; elsewhere Incus itself refuses.
  * @throws VisibleError with the line to add
  */
-export async function checkIdmap(client: IncusClient, name: string, idmap: string | undefined): Promise<void> {
+export async function checkIdmap(
+  client: IncusClient,
+  name: string,
+  idmap: string | undefined,
+): Promise<void> {
   if (idmap === undefined || client.endpoint.kind !== "unix") return;
   for (const { file, id } of mappedIds(idmap)) {
     const text = await readFile(file, "utf8").catch(() => undefined);

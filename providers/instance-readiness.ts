@@ -32,7 +32,11 @@ function leasedInterfaces(instance: Instance): { network: string; hwaddr: string
 }
 
 /** The instance's IPv4 by its network's leases: one request per network for all instances that ask at once. */
-export async function leasedAddress(client: IncusClient, instance: Instance, freshFor?: number): Promise<string | undefined> {
+export async function leasedAddress(
+  client: IncusClient,
+  instance: Instance,
+  freshFor?: number,
+): Promise<string | undefined> {
   for (const { network, hwaddr } of leasedInterfaces(instance)) {
     const { project } = instance;
     const leases = await shared(
@@ -70,13 +74,19 @@ export async function waitReady(
       const state = await getInstanceState(client, ref);
       address = globalAddresses(state)[0];
       if (state.status === "Stopped") {
-        throw new VisibleError(`Instance "${ref.name}" stopped while it was waited for. Look at: incus console ${ref.name} --show-log`);
+        throw new VisibleError(
+          `Instance "${ref.name}" stopped while it was waited for. Look at: incus console ${ref.name} --show-log`,
+        );
       }
-      const done = ready === "network" ? address !== undefined : (await runCommand(client, ref, ready.command, end)) === 0;
+      const done =
+        ready === "network"
+          ? address !== undefined
+          : (await runCommand(client, ref, ready.command, end)) === 0;
       if (done) return address ?? "";
     }
     if (Date.now() >= end) {
-      const what = ready === "network" ? "has no IPv4 address" : `does not pass ${JSON.stringify(ready.command[0])}`;
+      const what =
+        ready === "network" ? "has no IPv4 address" : `does not pass ${JSON.stringify(ready.command[0])}`;
       throw new VisibleError(
         `Instance "${ref.name}" ${what} after ${Math.round(timeout / 1000)} s. It keeps running; look at its log, correct it and run up again, or set ready: none.`,
       );
@@ -88,7 +98,12 @@ export async function waitReady(
   return "";
 }
 
-async function runCommand(client: IncusClient, ref: InstanceRef, command: string[], end: number): Promise<number> {
+async function runCommand(
+  client: IncusClient,
+  ref: InstanceRef,
+  command: string[],
+  end: number,
+): Promise<number> {
   // A container that has just been started may not be able to exec yet: that is "not ready", not a failure.
   return execInstance(client, ref, command, { deadline: Math.max(1_000, end - Date.now()) }).catch(() => -1);
 }

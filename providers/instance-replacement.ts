@@ -1,6 +1,12 @@
 import { messageOf, VisibleError } from "./errors.ts";
 import type { IncusClient } from "./incus/client.ts";
-import { deleteInstance, findInstance, type InstanceRef, listInstances, setInstanceState } from "./incus/instances.ts";
+import {
+  deleteInstance,
+  findInstance,
+  type InstanceRef,
+  listInstances,
+  setInstanceState,
+} from "./incus/instances.ts";
 import { IMAGE_KEY, type InstanceArgs, STAGE_KEY } from "./instance-config.ts";
 import { type Made, makeInstance, preflightInstance } from "./instance-creation.ts";
 import { changeInstance } from "./migration/instance-patch.ts";
@@ -58,7 +64,9 @@ async function unfinishedPredecessor(client: IncusClient, args: InstanceArgs): P
   const instances = await listInstances(client);
   const parked = instances.find(
     (one) =>
-      one.project === args.project && one.config[STAGE_KEY] === REPLACING && parkedRecordOf(one)?.name === args.name,
+      one.project === args.project &&
+      one.config[STAGE_KEY] === REPLACING &&
+      parkedRecordOf(one)?.name === args.name,
   );
   return parked?.name;
 }
@@ -81,7 +89,8 @@ export async function takeBackUnfinished(client: IncusClient, args: InstanceArgs
 async function removeUnfinished(client: IncusClient, args: InstanceArgs): Promise<void> {
   const ref: InstanceRef = { project: args.project, name: args.name };
   const found = (await findInstance(client, ref))?.value;
-  if (!found || found.config[STAGE_KEY] === undefined || ownershipOf(found.config, args.owner) !== "ours") return;
+  if (!found || found.config[STAGE_KEY] === undefined || ownershipOf(found.config, args.owner) !== "ours")
+    return;
   if (found.status !== "Stopped") {
     await setInstanceState(client, ref, { action: "stop", force: true }, { deadline: DELETE_DEADLINE });
   }
@@ -89,7 +98,11 @@ async function removeUnfinished(client: IncusClient, args: InstanceArgs): Promis
 }
 
 /** Deletes the parked predecessors of an instance, also of one that came from another project. */
-export async function removePredecessors(client: IncusClient, args: InstanceArgs, known: string): Promise<void> {
+export async function removePredecessors(
+  client: IncusClient,
+  args: InstanceArgs,
+  known: string,
+): Promise<void> {
   const progress = progressFor(args.host.name, args.name);
   await removeParked(client, { project: args.project, name: args.name }, progress);
   const [project, name] = known.includes("/") ? known.split("/", 2) : [];
@@ -97,7 +110,8 @@ export async function removePredecessors(client: IncusClient, args: InstanceArgs
   const ref: InstanceRef = { project, name };
   const found = (await findInstance(client, ref))?.value;
   const record = found && parkedRecordOf(found);
-  if (!record || record.name !== args.name || record.owner !== args.owner || found.status !== "Stopped") return;
+  if (!record || record.name !== args.name || record.owner !== args.owner || found.status !== "Stopped")
+    return;
   await deleteInstance(client, ref, { deadline: DELETE_DEADLINE });
   progress(`deleted parked "${known}"`);
 }

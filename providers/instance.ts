@@ -14,14 +14,27 @@ import {
 import { withLock } from "./incus/lock.ts";
 import type { Instance as LiveInstance } from "./incus/schemas.ts";
 import { shared } from "./incus/shared.ts";
-import { filePushes, IMAGE_KEY, InstanceArgs, STAGE_KEY, wantedConfig, wantedDevices } from "./instance-config.ts";
+import {
+  filePushes,
+  IMAGE_KEY,
+  InstanceArgs,
+  STAGE_KEY,
+  wantedConfig,
+  wantedDevices,
+} from "./instance-config.ts";
 import { finishInstance, makeInstance } from "./instance-creation.ts";
 import { leasedAddress } from "./instance-readiness.ts";
 import { removePredecessors, replaceInstance, takeBackUnfinished } from "./instance-replacement.ts";
 import { parkedNamesOf } from "./migration/parked.ts";
 import { ownershipOf } from "./ownership.ts";
 import { progressFor } from "./progress.ts";
-import { type CommonState, dynamicProvider, type InputsOf, type Lifecycle, PartialFailure } from "./resource.ts";
+import {
+  type CommonState,
+  dynamicProvider,
+  type InputsOf,
+  type Lifecycle,
+  PartialFailure,
+} from "./resource.ts";
 import { rootDisk } from "./root-disk.ts";
 import { shim } from "./shim.ts";
 
@@ -47,8 +60,22 @@ function refOf(args: Pick<InstanceArgs, "project" | "name">): InstanceRef {
   return { project: args.project, name: args.name };
 }
 
-function stateOf(args: InstanceArgs, instance: LiveInstance, isReady: boolean, ipv4 = "", parked = ""): InstanceState {
-  return { ...args, schemaVersion: 1, uuid: instance.config["volatile.uuid"] ?? "", ipv4, isReady, parked, drift: [] };
+function stateOf(
+  args: InstanceArgs,
+  instance: LiveInstance,
+  isReady: boolean,
+  ipv4 = "",
+  parked = "",
+): InstanceState {
+  return {
+    ...args,
+    schemaVersion: 1,
+    uuid: instance.config["volatile.uuid"] ?? "",
+    ipv4,
+    isReady,
+    parked,
+    drift: [],
+  };
 }
 
 /** Ours by its mark; where somebody took the mark off, by the uuid that Incus gave it when we made it. */
@@ -60,7 +87,8 @@ function isOurs(state: InstanceState, live: LiveInstance): boolean {
 /** What differs on the host from what was set. The root disk's pool is placement and no drift. */
 function driftOf(args: InstanceArgs, live: LiveInstance): string[] {
   const pool = rootDisk(live.expanded_devices)?.pool ?? args.pool;
-  const profiles = args.profiles.join(",") === live.profiles.join(",") ? [] : [`profiles are ${live.profiles.join(",")}`];
+  const profiles =
+    args.profiles.join(",") === live.profiles.join(",") ? [] : [`profiles are ${live.profiles.join(",")}`];
   return [
     ...configDrift(wantedConfig(args), live.config),
     ...deviceDrift(wantedDevices(args, pool), live.devices),
@@ -82,11 +110,18 @@ async function predecessorOf(client: IncusClient, project: string, args: Instanc
 }
 
 /** Writes the difference between what was wanted, what is wanted and what is there; other keys and devices stay. */
-async function syncInstance(client: IncusClient, before: InstanceArgs, args: InstanceArgs): Promise<LiveInstance> {
+async function syncInstance(
+  client: IncusClient,
+  before: InstanceArgs,
+  args: InstanceArgs,
+): Promise<LiveInstance> {
   const ref = refOf(args);
   for (let attempt = 1; ; attempt++) {
     const found = await findInstance(client, ref);
-    if (!found) throw new VisibleError(`Instance "${args.name}" is gone. Run up again: the refresh notices, and it is made anew.`);
+    if (!found)
+      throw new VisibleError(
+        `Instance "${args.name}" is gone. Run up again: the refresh notices, and it is made anew.`,
+      );
     const { value: live, etag } = found;
     const pool = rootDisk(live.expanded_devices)?.pool ?? args.pool;
     const config = without(live.config, Object.keys(wantedConfig(before)));
@@ -101,7 +136,10 @@ async function syncInstance(client: IncusClient, before: InstanceArgs, args: Ins
       devices: { ...devices, ...wantedDevices(args, pool), root },
     };
     const fields = ["description", "profiles", "config", "devices"] as const;
-    if (changedFields(live, next).filter((field) => (fields as readonly string[]).includes(field)).length === 0) return live;
+    if (
+      changedFields(live, next).filter((field) => (fields as readonly string[]).includes(field)).length === 0
+    )
+      return live;
     try {
       await putInstance(client, ref, next, etag, { deadline: UPDATE_DEADLINE });
       return next;
@@ -127,7 +165,9 @@ async function make(args: InstanceArgs, client: IncusClient, parked = ""): Promi
     return { ...held, schemaVersion: 1, uuid, ipv4, isReady: true, parked, drift: [] };
   } catch (error) {
     if (!created) throw error;
-    throw new PartialFailure(messageOf(error), args.name, stateOf(args, created, false, "", parked), { cause: error });
+    throw new PartialFailure(messageOf(error), args.name, stateOf(args, created, false, "", parked), {
+      cause: error,
+    });
   }
 }
 
@@ -139,7 +179,8 @@ const lifecycle: Lifecycle<InstanceArgs, InstanceState> = {
     const replacing = replacingFields(state, args);
     const others = changedFields(state, args, [...REPLACING, "pool", "removeParked", "allowReplace"]);
     const sync = !state.isReady || state.drift.length > 0 || others.length > 0;
-    if (replacing.length > 0 && !args.protected && !state.protected) return { changes: true, replaces: replacing };
+    if (replacing.length > 0 && !args.protected && !state.protected)
+      return { changes: true, replaces: replacing };
     const replace = replacing.length > 0 && args.allowReplace;
     return { changes: sync || replace || (args.removeParked && state.parked !== "") };
   },
@@ -162,9 +203,19 @@ const lifecycle: Lifecycle<InstanceArgs, InstanceState> = {
     const ipv4 = live.status === "Running" ? ((await leasedAddress(client, live)) ?? state.ipv4) : state.ipv4;
     const parked = state.parked.includes("/")
       ? state.parked
-      : (parkedNamesOf(instances.filter((one) => one.project === state.project), state.name)[0] ?? "");
+      : (parkedNamesOf(
+          instances.filter((one) => one.project === state.project),
+          state.name,
+        )[0] ?? "");
     const isReady = state.isReady && live.config[STAGE_KEY] === undefined;
-    return { ...state, ipv4, isReady, parked, uuid: live.config["volatile.uuid"] ?? state.uuid, drift: driftOf(state, live) };
+    return {
+      ...state,
+      ipv4,
+      isReady,
+      parked,
+      uuid: live.config["volatile.uuid"] ?? state.uuid,
+      drift: driftOf(state, live),
+    };
   },
 
   async update(_id, state, args, client) {
@@ -192,16 +243,21 @@ const lifecycle: Lifecycle<InstanceArgs, InstanceState> = {
         held.files.filter((file) => !state.files.some((old) => JSON.stringify(old) === JSON.stringify(file))),
       );
       for (const push of [...directories, ...files]) await pushFile(client, refOf(held), push);
-      const restart = changedFields(state, held).filter((field) => field === "environment" || field === "idmapUid");
+      const restart = changedFields(state, held).filter(
+        (field) => field === "environment" || field === "idmapUid",
+      );
       if (restart.length > 0 && state.isReady && live.status === "Running") {
         progressFor(args.host.name, args.name)(`${restart.join(" and ")} take effect at its next start`);
       }
-      if (state.isReady && live.config[STAGE_KEY] === undefined) return stateOf(held, live, true, state.ipv4, parkedBefore);
+      if (state.isReady && live.config[STAGE_KEY] === undefined)
+        return stateOf(held, live, true, state.ipv4, parkedBefore);
       try {
         const made = await finishInstance(client, held, () => undefined);
         return { ...stateOf(held, live, true, made.ipv4, parkedBefore) };
       } catch (error) {
-        throw new PartialFailure(messageOf(error), ref.name, stateOf(held, live, false, "", parkedBefore), { cause: error });
+        throw new PartialFailure(messageOf(error), ref.name, stateOf(held, live, false, "", parkedBefore), {
+          cause: error,
+        });
       }
     });
   },

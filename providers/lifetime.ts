@@ -13,7 +13,9 @@ export function lifetimeSignal(): AbortSignal {
     watching = true;
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
       process.once(signal, () => {
-        controller.abort(new CancelledError(`Cancelled by ${signal}. The next run goes on from what the host shows.`));
+        controller.abort(
+          new CancelledError(`Cancelled by ${signal}. The next run goes on from what the host shows.`),
+        );
         // Waiting requests see the abort first, then the process ends.
         setTimeout(() => process.exit(130), 1_000).unref();
       });
@@ -43,7 +45,9 @@ function watchEngine(): void {
       if (connected) dial(true);
       else if (wasConnected) {
         controller.abort(
-          new CancelledError("The Pulumi engine has gone away. The next run goes on from what the host shows."),
+          new CancelledError(
+            "The Pulumi engine has gone away. The next run goes on from what the host shows.",
+          ),
         );
         setTimeout(() => process.exit(1), 1_000).unref();
       }

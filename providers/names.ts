@@ -11,14 +11,20 @@ const FOREIGN_POOLS = ["taos-worker-pool"];
 export const PoolName = z
   .string()
   .max(64, "must have at most 64 characters")
-  .regex(/^[A-Za-z0-9]([^\s$?&+"'`*/:]*[A-Za-z0-9])?$/, "must start and end with a letter or digit and hold none of $ ? & + \" ' ` * / : or white space")
+  .regex(
+    /^[A-Za-z0-9]([^\s$?&+"'`*/:]*[A-Za-z0-9])?$/,
+    "must start and end with a letter or digit and hold none of $ ? & + \" ' ` * / : or white space",
+  )
   .refine((name) => !FOREIGN_POOLS.includes(name), "belongs to the taOS worker and is never touched");
 
 /** Instance names (Incus: RFC 1123 label): 1–63 of letters, digits, dashes; no dash at either end; not all digits. */
 export const InstanceName = z
   .string()
   .max(63, "must have at most 63 characters")
-  .regex(/^[A-Za-z]([A-Za-z0-9-]*[A-Za-z0-9])?$|^(?=.*[A-Za-z-])[0-9][A-Za-z0-9-]*[A-Za-z0-9]$/, "must be letters, digits and dashes, start and end with a letter or digit, and not be all digits");
+  .regex(
+    /^[A-Za-z]([A-Za-z0-9-]*[A-Za-z0-9])?$|^(?=.*[A-Za-z-])[0-9][A-Za-z0-9-]*[A-Za-z0-9]$/,
+    "must be letters, digits and dashes, start and end with a letter or digit, and not be all digits",
+  );
 
 /** Profile, project, network and device names: no slash, no white space, not `.` or `..`. */
 export const ObjectName = z
@@ -30,7 +36,10 @@ export const ObjectName = z
 export const ImageAliasName = z
   .string()
   .max(255, "must have at most 255 characters")
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._/-]*$/, "must be letters, digits and . _ / - and start with a letter or digit");
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9._/-]*$/,
+    "must be letters, digits and . _ / - and start with a letter or digit",
+  );
 
 /** The names nearest to a wrong one, by edit distance and shared prefix, for error messages; nearest first. */
 export function nearestNames(wrong: string, names: readonly string[], count = 3): string[] {

@@ -97,7 +97,10 @@ const lifecycle: Lifecycle<NetworkArgs, NetworkState> = {
     const network = await findNetwork(client, id);
     if (!network || state.adopted || ownershipOf(network.value.config, state.owner) !== "ours") return;
     if (network.value.used_by.length > 0) {
-      progressFor(state.host.name, `network ${id}`)(`left in place: used by ${network.value.used_by.join(", ")}`);
+      progressFor(
+        state.host.name,
+        `network ${id}`,
+      )(`left in place: used by ${network.value.used_by.join(", ")}`);
       return;
     }
     await deleteNetwork(client, id);

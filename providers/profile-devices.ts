@@ -89,7 +89,9 @@ async function modifyProfile(
   for (let attempt = 1; ; attempt++) {
     const found = await findProfile(client, project, name);
     if (!found) {
-      throw new VisibleError(`Profile "${name}" does not exist in project "${project}". Create it, or name another one.`);
+      throw new VisibleError(
+        `Profile "${name}" does not exist in project "${project}". Create it, or name another one.`,
+      );
     }
     const changed = modify(found.value);
     if (!changed) return found.value;
@@ -131,7 +133,9 @@ function withMissingDevices(profile: Profile, args: ProfileDevicesArgs): Profile
 
 async function ensure(args: ProfileDevicesArgs, client: IncusClient): Promise<ProfileDevicesState> {
   const progress = progressFor(args.host.name, `profile ${args.profile}`);
-  let profile = await modifyProfile(client, args.project, args.profile, (one) => withMissingDevices(one, args));
+  let profile = await modifyProfile(client, args.project, args.profile, (one) =>
+    withMissingDevices(one, args),
+  );
   const inheriting = new Set<string>();
   for (const repoint of await findRepoints(args, client)) {
     const { name, project } = repoint.profile;
@@ -139,7 +143,9 @@ async function ensure(args: ProfileDevicesArgs, client: IncusClient): Promise<Pr
       for (const instance of repoint.inheriting) inheriting.add(instance);
       continue;
     }
-    progress(`root disk of profile ${qualifiedName(repoint.profile)} goes from pool ${args.repointFrom} to ${args.pool}`);
+    progress(
+      `root disk of profile ${qualifiedName(repoint.profile)} goes from pool ${args.repointFrom} to ${args.pool}`,
+    );
     const changed = await modifyProfile(client, project, name, (one) => {
       const root = rootDisk(one.devices);
       if (!root || root.pool !== args.repointFrom) return undefined;
@@ -177,10 +183,16 @@ const lifecycle: Lifecycle<ProfileDevicesArgs, ProfileDevicesState> = {
     const missing = withMissingDevices(profile, state);
     const repoints = await findRepoints(state, client);
     const drift = [
-      ...(missing ? Object.keys(missing.devices).filter((name) => !(name in profile.devices)).map((name) => `device ${name} is missing`) : []),
+      ...(missing
+        ? Object.keys(missing.devices)
+            .filter((name) => !(name in profile.devices))
+            .map((name) => `device ${name} is missing`)
+        : []),
       ...repoints
         .filter(({ inheriting }) => inheriting.length === 0)
-        .map((repoint) => `profile ${qualifiedName(repoint.profile)} can be re-pointed to pool ${state.pool}`),
+        .map(
+          (repoint) => `profile ${qualifiedName(repoint.profile)} can be re-pointed to pool ${state.pool}`,
+        ),
     ];
     const inheriting = [...new Set(repoints.flatMap((repoint) => repoint.inheriting))].sort();
     return { ...state, drift, inheriting, rootPool: rootDisk(profile.devices)?.pool ?? "" };
@@ -197,17 +209,23 @@ const lifecycle: Lifecycle<ProfileDevicesArgs, ProfileDevicesState> = {
     if (added.length === 0) return;
     const instances = await listInstances(client);
     const users = instances.filter(
-      (one) => one.project === state.project && one.profiles.includes(state.profile) && rootDisk(one.devices) === undefined,
+      (one) =>
+        one.project === state.project &&
+        one.profiles.includes(state.profile) &&
+        rootDisk(one.devices) === undefined,
     );
     if (users.length > 0) {
-      progressFor(state.host.name, `profile ${state.profile}`)(
-        `its devices stay: used by ${users.map(qualifiedName).join(", ")}`,
-      );
+      progressFor(
+        state.host.name,
+        `profile ${state.profile}`,
+      )(`its devices stay: used by ${users.map(qualifiedName).join(", ")}`);
       return;
     }
     await modifyProfile(client, state.project, state.profile, (profile) => {
       const { [DEVICES_KEY]: _mark, ...config } = profile.config;
-      const devices = Object.fromEntries(Object.entries(profile.devices).filter(([name]) => !added.includes(name)));
+      const devices = Object.fromEntries(
+        Object.entries(profile.devices).filter(([name]) => !added.includes(name)),
+      );
       return { ...profile, config, devices };
     });
   },
@@ -225,6 +243,13 @@ export class ProfileDevices extends pulumi.dynamic.Resource {
   declare readonly inheriting: pulumi.Output<string[]>;
 
   constructor(name: string, args: InputsOf<typeof ProfileDevicesArgs>, opts?: pulumi.CustomResourceOptions) {
-    super(provider, name, { ...args, rootPool: undefined, inheriting: undefined }, opts, "incus", "ProfileDevices");
+    super(
+      provider,
+      name,
+      { ...args, rootPool: undefined, inheriting: undefined },
+      opts,
+      "incus",
+      "ProfileDevices",
+    );
   }
 }

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import type * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { IncusApiError, isNotFound, messageOf, UnreachableError, VisibleError } from "./errors.ts";
-import { type IncusClient, clientFor } from "./incus/client.ts";
+import { clientFor, type IncusClient } from "./incus/client.ts";
 import { HostConnection } from "./incus/connection.ts";
 
 /** Stands for a value that a preview does not know yet, at any depth (pulumi/sdk/nodejs/runtime/rpc.ts). */
@@ -79,7 +79,11 @@ export class PartialFailure<State> extends VisibleError {
 /** The methods as Pulumi's dynamic provider calls them. Props carry `__provider`, secrets in clear, unknowns as UNKNOWN. */
 export interface DynamicProvider {
   check(olds: unknown, news: unknown): Promise<{ inputs: unknown; failures: CheckFailure[] }>;
-  diff(id: string, olds: unknown, news: unknown): Promise<{ changes: boolean; replaces: string[]; deleteBeforeReplace: boolean }>;
+  diff(
+    id: string,
+    olds: unknown,
+    news: unknown,
+  ): Promise<{ changes: boolean; replaces: string[]; deleteBeforeReplace: boolean }>;
   create(inputs: unknown): Promise<{ id: string; outs: unknown }>;
   read(id: string, props: unknown): Promise<{ id: string; props?: unknown }>;
   update(id: string, olds: unknown, news: unknown): Promise<{ outs: unknown }>;
@@ -124,7 +128,10 @@ export function dynamicProvider<Args extends CommonArgs, State extends Args & Co
       if (!parsed.success) {
         const failures = parsed.error.issues
           .filter((issue) => !containsUnknown(valueAt(raw, issue.path)))
-          .map((issue) => ({ property: String(issue.path[0] ?? ""), reason: `${issue.path.join(".")}: ${issue.message}` }));
+          .map((issue) => ({
+            property: String(issue.path[0] ?? ""),
+            reason: `${issue.path.join(".")}: ${issue.message}`,
+          }));
         return { inputs: props, failures };
       }
       if (containsUnknown(raw)) return { inputs: props, failures: [] };

@@ -3,7 +3,9 @@ import type { Instance, Profile } from "./incus/schemas.ts";
 type Devices = Record<string, Record<string, string>>;
 
 /** The root disk device among devices: type disk, path `/`, with a pool. It is found by what it is, never by its name. */
-export function rootDisk(devices: Devices): { name: string; device: Record<string, string>; pool: string } | undefined {
+export function rootDisk(
+  devices: Devices,
+): { name: string; device: Record<string, string>; pool: string } | undefined {
   for (const [name, device] of Object.entries(devices)) {
     const pool = device["pool"];
     if (device["type"] === "disk" && device["path"] === "/" && pool) return { name, device, pool };
@@ -30,7 +32,9 @@ export function inheritors(
   return instances.filter((instance) => {
     if (!inheritsRoot(instance) || profileProject(instance.project) !== profile.project) return false;
     const giver = instance.profiles.findLast((name) =>
-      profiles.some((one) => one.name === name && one.project === profile.project && rootDisk(one.devices) !== undefined),
+      profiles.some(
+        (one) => one.name === name && one.project === profile.project && rootDisk(one.devices) !== undefined,
+      ),
     );
     return giver === profile.name;
   });

@@ -10,7 +10,7 @@ export type Kind =
   | "InstancePlacement";
 
 const load = (kind: string) =>
-  require("node:module").createRequire(process.cwd() + "/_")("@taos-hosts/providers").get(kind);
+  require("node:module").createRequire(`${process.cwd()}/_`)("@taos-hosts/providers").get(kind);
 
 /**
  * What Pulumi serializes into state: a few lines that load this package by name in the provider process, so that new

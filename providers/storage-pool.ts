@@ -69,7 +69,10 @@ async function decide(args: StoragePoolArgs, client: IncusClient): Promise<PoolD
   const look = await lookAtHost(client, { deadline: LOOK_DEADLINE, sizes: false });
   const facts = poolFactsOf(look, args);
   const first = decidePool(args, facts);
-  const makesLoop = (first.action === "create" || first.action === "recreate") && args.source === "loop" && first.driver !== "dir";
+  const makesLoop =
+    (first.action === "create" || first.action === "recreate") &&
+    args.source === "loop" &&
+    first.driver !== "dir";
   if (!makesLoop || facts.hostFreeBytes !== null) return first;
   return decidePool(args, { ...facts, hostFreeBytes: await probeFreeBytes(client) });
 }
@@ -101,7 +104,11 @@ async function create(
 }
 
 /** Looks, decides, acts. A recreation that was interrupted is finished first. */
-async function ensure(args: StoragePoolArgs, client: IncusClient, expected?: string): Promise<StoragePoolState> {
+async function ensure(
+  args: StoragePoolArgs,
+  client: IncusClient,
+  expected?: string,
+): Promise<StoragePoolState> {
   await checkServer(client);
   const progress = progressFor(args.host.name, `pool ${args.name}`);
   const unfinished = await findRecreation(client, args.name);
@@ -126,12 +133,19 @@ async function ensure(args: StoragePoolArgs, client: IncusClient, expected?: str
     case "recreate": {
       const { driver, size } = decision;
       const { name, source, owner, description } = args;
-      await recreatePool(client, { name, driver, size, source, owner, description }, await openHostFiles(client), progress);
+      await recreatePool(
+        client,
+        { name, driver, size, source, owner, description },
+        await openHostFiles(client),
+        progress,
+      );
       break;
     }
     case "grow":
       progress(`growing ${decision.reason}`);
-      await patchPool(client, await existing(client, args.name), { config: { size: incusSize(decision.size) } });
+      await patchPool(client, await existing(client, args.name), {
+        config: { size: incusSize(decision.size) },
+      });
       break;
     case "leave":
       progress(`left as it is: ${decision.reason}. ${decision.remedy}`);
@@ -163,7 +177,15 @@ async function observe(
   if (ours && args.description !== undefined && found.value.description !== args.description) {
     await patchPool(client, found, { description: args.description });
   }
-  return { ...args, schemaVersion: 1, pool, effectiveDriver: found.value.driver, adopted: !ours, left, drift: [] };
+  return {
+    ...args,
+    schemaVersion: 1,
+    pool,
+    effectiveDriver: found.value.driver,
+    adopted: !ours,
+    left,
+    drift: [],
+  };
 }
 
 const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
@@ -175,7 +197,10 @@ const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
       failures.push({ property: "size", reason: `pool "${args.name}": size goes with source: loop only` });
     }
     if (args.driver === "dir" && (args.size !== undefined || args.source !== "loop")) {
-      failures.push({ property: "driver", reason: `pool "${args.name}": a dir pool has neither size nor source` });
+      failures.push({
+        property: "driver",
+        reason: `pool "${args.name}": a dir pool has neither size nor source`,
+      });
     }
     return failures;
   },
@@ -196,20 +221,26 @@ const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
     // A pool that is gone took its content along: that is reported, never papered over with a new one.
     if (!live) return { ...state, drift: [`pool ${state.pool} is missing`] };
     const drift: string[] = [];
-    if (live.status !== "Created" && live.status !== "") drift.push(`pool ${state.pool} is ${live.status.toLowerCase()}`);
-    if (live.driver !== state.effectiveDriver) drift.push(`driver is ${live.driver}, not ${state.effectiveDriver}`);
+    if (live.status !== "Created" && live.status !== "")
+      drift.push(`pool ${state.pool} is ${live.status.toLowerCase()}`);
+    if (live.driver !== state.effectiveDriver)
+      drift.push(`driver is ${live.driver}, not ${state.effectiveDriver}`);
     const size = sizeOf(live);
     if (state.size !== undefined && size !== undefined && size < state.size && state.pool === state.name) {
       drift.push(`size is ${incusSize(size)}, not ${incusSize(state.size)}`);
     }
     if (live.driver === "dir" && state.driver !== "dir") {
-      const look = await shared(client, "look", () => lookAtHost(client, { deadline: LOOK_DEADLINE, sizes: false }));
+      const look = await shared(client, "look", () =>
+        lookAtHost(client, { deadline: LOOK_DEADLINE, sizes: false }),
+      );
       const decision = decidePool(state, poolFactsOf(look, state));
-      if (decision.action !== "leave" && decision.action !== "refuse") drift.push(`${decision.action}: ${decision.reason}`);
+      if (decision.action !== "leave" && decision.action !== "refuse")
+        drift.push(`${decision.action}: ${decision.reason}`);
     }
     if (!state.adopted) {
       drift.push(...configDrift({ [OWNER_KEY]: state.owner }, live.config ?? {}));
-      if (state.description !== undefined && live.description !== state.description) drift.push("description differs");
+      if (state.description !== undefined && live.description !== state.description)
+        drift.push("description differs");
     }
     // States of before 0.1 have no such field.
     return { ...state, left: state.left ?? false, drift };
@@ -224,11 +255,17 @@ const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
         );
       }
       if (found && state.source !== args.source) {
-        throw refusal(args, "change", `its source is ${state.source} and cannot be changed to ${args.source}`, "Set it back, or name a new pool.");
+        throw refusal(
+          args,
+          "change",
+          `its source is ${state.source} and cannot be changed to ${args.source}`,
+          "Set it back, or name a new pool.",
+        );
       }
       if (found && !state.adopted) {
         const mark = { [OWNER_KEY]: args.owner };
-        if (configDrift(mark, found.value.config ?? {}).length > 0) await patchPool(client, found, { config: mark });
+        if (configDrift(mark, found.value.config ?? {}).length > 0)
+          await patchPool(client, found, { config: mark });
       }
       return ensure(args, client, expected);
     });
@@ -241,7 +278,9 @@ const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
       if (!found || ownershipOf(found.value.config ?? {}, state.owner) !== "ours") return;
       const look = await lookAtHost(client, { deadline: LOOK_DEADLINE, sizes: false });
       const contents = poolFactsOf(look, state).pool?.contents;
-      const holds = contents ? [...poolBlockers(contents), ...contents.profiles.map((name) => `profile ${name}`)] : [];
+      const holds = contents
+        ? [...poolBlockers(contents), ...contents.profiles.map((name) => `profile ${name}`)]
+        : [];
       if (holds.length > 0) {
         progressFor(state.host.name, `pool ${state.name}`)(`left in place: it holds ${holds.join(", ")}`);
         return;
@@ -275,4 +314,3 @@ export class StoragePool extends pulumi.dynamic.Resource {
     );
   }
 }
-

@@ -16,10 +16,10 @@ import {
   setImageAlias,
   uploadImage,
 } from "./incus/images.ts";
-import type { Image } from "./incus/schemas.ts";
 import { createInstance, deleteInstance, findInstance } from "./incus/instances.ts";
 import { withLock } from "./incus/lock.ts";
 import { findPool, listPools, listWarmFingerprints } from "./incus/pools.ts";
+import type { Image } from "./incus/schemas.ts";
 import { shared } from "./incus/shared.ts";
 import { ImageAliasName, nearestNames, ObjectName, PoolName } from "./names.ts";
 import { OWNER_KEY } from "./ownership.ts";
@@ -80,7 +80,9 @@ async function removeWarmer(client: IncusClient, project: string, name: string):
   const found = await findInstance(client, { project, name });
   if (!found) return;
   if (!found.value.config[OWNER_KEY]) {
-    throw new VisibleError(`Instance "${name}" is in the way of warming an image and was not made by taos-hosts. Rename it.`);
+    throw new VisibleError(
+      `Instance "${name}" is in the way of warming an image and was not made by taos-hosts. Rename it.`,
+    );
   }
   await deleteInstance(client, { project, name }, { deadline: 120_000 }).catch((error: unknown) => {
     if (!isNotFound(error)) throw error;
@@ -132,7 +134,11 @@ export async function ensureWarm(
   });
 }
 
-async function filesOf(source: ImageSource, alias: string, host: string): Promise<{ files: ImageFiles; sha256?: string }> {
+async function filesOf(
+  source: ImageSource,
+  alias: string,
+  host: string,
+): Promise<{ files: ImageFiles; sha256?: string }> {
   if ("url" in source) {
     const file = await downloadImage(source.url, source.sha256, progressFor(host, `image ${alias}`));
     return { files: { file } };
@@ -170,7 +176,9 @@ async function fingerprintOfFiles(files: ImageFiles): Promise<string> {
 
 /** Container images of a project that have an alias: what `*` stands for. */
 function aliased(images: readonly Image[], project: string): Image[] {
-  const found = images.filter((one) => one.project === project && one.type === "container" && one.aliases.length > 0);
+  const found = images.filter(
+    (one) => one.project === project && one.type === "container" && one.aliases.length > 0,
+  );
   return found.sort((a, b) => a.fingerprint.localeCompare(b.fingerprint));
 }
 
@@ -183,7 +191,14 @@ async function ensureAll(args: WarmImageArgs, client: IncusClient): Promise<Warm
     if (await ensureWarm(client, { fingerprint, project, pool, owner, label })) warm.push(fingerprint);
   }
   const fingerprint = images.map((image) => image.fingerprint).join(",");
-  return { ...args, schemaVersion: 1, fingerprint, warmFingerprint: warm.join(","), imported: false, drift: [] };
+  return {
+    ...args,
+    schemaVersion: 1,
+    fingerprint,
+    warmFingerprint: warm.join(","),
+    imported: false,
+    drift: [],
+  };
 }
 
 async function ensure(args: WarmImageArgs, client: IncusClient, reimport: boolean): Promise<WarmImageState> {
@@ -204,7 +219,14 @@ async function ensure(args: WarmImageArgs, client: IncusClient, reimport: boolea
     const imported = image?.properties[OWNER_KEY] === args.owner;
     const { owner, pool, project } = args;
     const warm = await ensureWarm(client, { fingerprint, project, pool, owner, label: args.alias });
-    return { ...args, schemaVersion: 1, fingerprint, warmFingerprint: warm ? fingerprint : "", imported, drift: [] };
+    return {
+      ...args,
+      schemaVersion: 1,
+      fingerprint,
+      warmFingerprint: warm ? fingerprint : "",
+      imported,
+      drift: [],
+    };
   });
 }
 
@@ -215,7 +237,8 @@ export async function checkImageFiles(source: ImageSource): Promise<string | und
   if (missing !== undefined) return `image file ${missing} does not exist`;
   if ("file" in source && source.sha256 !== undefined) {
     const digest = await sha256OfFile(resolve(source.file));
-    if (digest !== source.sha256.toLowerCase()) return `image file ${source.file} has sha256 ${digest}, not ${source.sha256}`;
+    if (digest !== source.sha256.toLowerCase())
+      return `image file ${source.file} has sha256 ${digest}, not ${source.sha256}`;
   }
   return undefined;
 }
@@ -239,11 +262,16 @@ const lifecycle: Lifecycle<WarmImageArgs, WarmImageState> = {
   },
 
   async read(_id, state, client) {
-    const [images, pools] = await Promise.all([shared(client, "images", listImages), shared(client, "pools", listPools)]);
+    const [images, pools] = await Promise.all([
+      shared(client, "images", listImages),
+      shared(client, "pools", listPools),
+    ]);
     const found =
       state.alias === "*"
         ? aliased(images, state.project)
-        : images.filter((one) => one.project === state.project && one.aliases.some(({ name }) => name === state.alias));
+        : images.filter(
+            (one) => one.project === state.project && one.aliases.some(({ name }) => name === state.alias),
+          );
     if (found.length === 0 && state.alias !== "*") {
       if (state.imported) return undefined;
       return { ...state, fingerprint: "", drift: [`image ${state.alias} is not on the host any more`] };
@@ -253,10 +281,14 @@ const lifecycle: Lifecycle<WarmImageArgs, WarmImageState> = {
     let warmed: string[] = [];
     if (pool && isCopyOnWrite(pool.driver)) {
       const warm = await shared(client, `warm:${state.pool}`, () => listWarmFingerprints(client, state.pool));
-      warmed = found.map(({ fingerprint }) => fingerprint).filter((fingerprint) => warm.includes(fingerprint));
+      warmed = found
+        .map(({ fingerprint }) => fingerprint)
+        .filter((fingerprint) => warm.includes(fingerprint));
       for (const { fingerprint, aliases } of found) {
         if (warmed.includes(fingerprint)) continue;
-        drift.push(`image ${aliases[0]?.name ?? ""} (${fingerprint.slice(0, 12)}) is not unpacked in pool ${state.pool}`);
+        drift.push(
+          `image ${aliases[0]?.name ?? ""} (${fingerprint.slice(0, 12)}) is not unpacked in pool ${state.pool}`,
+        );
       }
     } else if (!pool) drift.push(`pool ${state.pool} is not there`);
     const fingerprint = found.map((image) => image.fingerprint).join(",");
@@ -288,6 +320,13 @@ export class WarmImage extends pulumi.dynamic.Resource {
   declare readonly warmFingerprint: pulumi.Output<string>;
 
   constructor(name: string, args: InputsOf<typeof WarmImageArgs>, opts?: pulumi.CustomResourceOptions) {
-    super(provider, name, { ...args, fingerprint: undefined, warmFingerprint: undefined }, opts, "incus", "WarmImage");
+    super(
+      provider,
+      name,
+      { ...args, fingerprint: undefined, warmFingerprint: undefined },
+      opts,
+      "incus",
+      "WarmImage",
+    );
   }
 }

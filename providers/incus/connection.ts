@@ -34,7 +34,10 @@ export const HostConnection = z.strictObject({
   connection: z
     .string()
     .max(1024)
-    .regex(CONNECTION, "must be unix, unix:/path or https://host:8443 (ssh://user@host and remote:NAME: see the limits)"),
+    .regex(
+      CONNECTION,
+      "must be unix, unix:/path or https://host:8443 (ssh://user@host and remote:NAME: see the limits)",
+    ),
   tls: TlsArgs.optional(),
 });
 export type HostConnection = z.infer<typeof HostConnection>;
@@ -42,7 +45,14 @@ export type HostConnection = z.infer<typeof HostConnection>;
 /** A connection with everything needed to dial it. */
 export type Endpoint =
   | { kind: "unix"; socketPath: string }
-  | { kind: "https"; host: string; port: number; certificate: string; key: string; serverFingerprint: string };
+  | {
+      kind: "https";
+      host: string;
+      port: number;
+      certificate: string;
+      key: string;
+      serverFingerprint: string;
+    };
 
 /** Candidates for the local socket, in the order of the Incus client (shared/util, `INCUS_SOCKET` first). */
 function localSocketPath(environment: NodeJS.ProcessEnv): string {
@@ -89,7 +99,10 @@ function serverFingerprint(host: HostConnection): string {
  * Resolves a connection string to what must be dialled: reads certificates, finds the local socket.
  * @throws VisibleError naming the host and the setting when a file is missing or the scheme is not supported.
  */
-export function resolveEndpoint(host: HostConnection, environment: NodeJS.ProcessEnv = process.env): Endpoint {
+export function resolveEndpoint(
+  host: HostConnection,
+  environment: NodeJS.ProcessEnv = process.env,
+): Endpoint {
   const { connection } = host;
   if (connection === "unix") return { kind: "unix", socketPath: localSocketPath(environment) };
   if (connection.startsWith("unix:")) return { kind: "unix", socketPath: connection.slice("unix:".length) };

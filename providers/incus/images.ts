@@ -12,7 +12,11 @@ export function listImages(client: IncusClient): Promise<Image[]> {
   return client.list(api("images"), Image, { query: { recursion: 1, "all-projects": "true" } });
 }
 
-export async function findImage(client: IncusClient, project: string, fingerprint: string): Promise<Image | undefined> {
+export async function findImage(
+  client: IncusClient,
+  project: string,
+  fingerprint: string,
+): Promise<Image | undefined> {
   try {
     return await client.get(api("images", fingerprint), Image, { query: { project } });
   } catch (error) {
@@ -47,7 +51,10 @@ export async function setImageAlias(
   if (existing) {
     await client.write("PATCH", api("images", "aliases", alias), { query, body: { target: fingerprint } });
   } else {
-    await client.write("POST", api("images", "aliases"), { query, body: { name: alias, target: fingerprint } });
+    await client.write("POST", api("images", "aliases"), {
+      query,
+      body: { name: alias, target: fingerprint },
+    });
   }
 }
 
@@ -80,7 +87,11 @@ export async function uploadImage(
   if ("file" in files) {
     operation = await client.start("POST", api("images"), {
       ...base,
-      headers: { ...headers, "content-type": "application/octet-stream", "x-incus-filename": basename(files.file) },
+      headers: {
+        ...headers,
+        "content-type": "application/octet-stream",
+        "x-incus-filename": basename(files.file),
+      },
       raw: createReadStream(files.file),
     });
   } else {

@@ -25,7 +25,10 @@ export function listInstancesFull(client: IncusClient, deadline: number): Promis
   });
 }
 
-export async function findInstance(client: IncusClient, ref: InstanceRef): Promise<Versioned<Instance> | undefined> {
+export async function findInstance(
+  client: IncusClient,
+  ref: InstanceRef,
+): Promise<Versioned<Instance> | undefined> {
   try {
     return await client.getVersioned(path(ref), Instance, { query: query(ref) });
   } catch (error) {
@@ -78,7 +81,10 @@ export function createInstance(
 export function putInstance(
   client: IncusClient,
   ref: InstanceRef,
-  body: Pick<Instance, "architecture" | "config" | "devices" | "description" | "ephemeral" | "profiles" | "stateful">,
+  body: Pick<
+    Instance,
+    "architecture" | "config" | "devices" | "description" | "ephemeral" | "profiles" | "stateful"
+  >,
   etag: string | undefined,
   wait: WaitOptions,
 ): Promise<Operation> {
@@ -95,7 +101,11 @@ export function putInstance(
 export function patchInstance(
   client: IncusClient,
   ref: InstanceRef,
-  change: { config?: Record<string, string>; devices?: Record<string, Record<string, string>>; description?: string },
+  change: {
+    config?: Record<string, string>;
+    devices?: Record<string, Record<string, string>>;
+    description?: string;
+  },
   etag?: string,
 ): Promise<void> {
   return client.write("PATCH", path(ref), { query: query(ref), body: change, etag });

@@ -7,7 +7,10 @@ export function listNetworks(client: IncusClient): Promise<Network[]> {
   return client.list(api("networks"), Network, { query: { recursion: 1 } });
 }
 
-export async function findNetwork(client: IncusClient, name: string): Promise<Versioned<Network> | undefined> {
+export async function findNetwork(
+  client: IncusClient,
+  name: string,
+): Promise<Versioned<Network> | undefined> {
   try {
     return await client.getVersioned(api("networks", name), Network);
   } catch (error) {

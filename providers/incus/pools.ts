@@ -12,7 +12,10 @@ export function listPools(client: IncusClient): Promise<StoragePool[]> {
 }
 
 /** The pool with its etag, or undefined where there is none of this name. */
-export async function findPool(client: IncusClient, name: string): Promise<Versioned<StoragePool> | undefined> {
+export async function findPool(
+  client: IncusClient,
+  name: string,
+): Promise<Versioned<StoragePool> | undefined> {
   try {
     return await client.getVersioned(api("storage-pools", name), StoragePool);
   } catch (error) {

@@ -30,5 +30,9 @@ export function putProfile(
   etag: string | undefined,
 ): Promise<void> {
   const { description, config, devices } = profile;
-  return client.write("PUT", api("profiles", name), { query: { project }, body: { description, config, devices }, etag });
+  return client.write("PUT", api("profiles", name), {
+    query: { project },
+    body: { description, config, devices },
+    etag,
+  });
 }

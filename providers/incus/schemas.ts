@@ -95,7 +95,11 @@ export const Image = z.object({
 });
 export type Image = z.infer<typeof Image>;
 
-export const ImageAlias = z.object({ name: z.string(), target: z.string(), description: z.string().default("") });
+export const ImageAlias = z.object({
+  name: z.string(),
+  target: z.string(),
+  description: z.string().default(""),
+});
 export type ImageAlias = z.infer<typeof ImageAlias>;
 
 export const Snapshot = z.object({
@@ -106,7 +110,11 @@ export const Snapshot = z.object({
 });
 export type Snapshot = z.infer<typeof Snapshot>;
 
-export const Backup = z.object({ name: z.string(), created_at: z.string().default(""), expires_at: z.string().default("") });
+export const Backup = z.object({
+  name: z.string(),
+  created_at: z.string().default(""),
+  expires_at: z.string().default(""),
+});
 export type Backup = z.infer<typeof Backup>;
 
 export const InstanceState = z.object({
@@ -119,7 +127,10 @@ export const InstanceState = z.object({
       z.string(),
       z.object({
         hwaddr: z.string().default(""),
-        addresses: nullable(z.array(z.object({ family: z.string(), address: z.string(), scope: z.string() })), []),
+        addresses: nullable(
+          z.array(z.object({ family: z.string(), address: z.string(), scope: z.string() })),
+          [],
+        ),
       }),
     ),
     {},
@@ -160,7 +171,12 @@ export const Operation = z.object({
 });
 export type Operation = z.infer<typeof Operation>;
 
-export const Lease = z.object({ hostname: z.string(), hwaddr: z.string(), address: z.string(), type: z.string() });
+export const Lease = z.object({
+  hostname: z.string(),
+  hwaddr: z.string(),
+  address: z.string(),
+  type: z.string(),
+});
 export type Lease = z.infer<typeof Lease>;
 
 /** Every answer of the API. */
