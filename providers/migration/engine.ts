@@ -34,6 +34,8 @@ import { deadEnd, STEPS, writeSource } from "./steps.ts";
 const RECOVERIES = 6;
 /** Milliseconds that a host may be away before a run gives up and leaves the rest to the next one. */
 const RECONNECT_DEADLINE = 60_000;
+/** Milliseconds that a failed operation may go on before the rest is taken back. */
+const BEFORE_UNDO = 60_000;
 /** States before the swap's first rename: taking back is at least as safe as going on. */
 const UNDO_WHEN_WITHDRAWN: readonly MigrationState[] = [
   "intended",
@@ -179,6 +181,8 @@ async function drive(move: Move, options: MigrationOptions, mode: Mode): Promise
         recoveries += 1;
         await recover(move, seen, error);
       } else if (failure === undefined && UNDO_ON_FAILURE.includes(state) && seen.source) {
+        // What failed may still be under way on the host.
+        await settleAll(move, seen, BEFORE_UNDO).catch(() => undefined);
         seen = await look(move, seen);
         if (!mayUndo(move, seen, stateOf(move, seen))) throw asStranded(move, error, seen);
         failure = error instanceof Error ? error : new Error(messageOf(error));
@@ -258,19 +262,11 @@ function mayUndo(move: Move, seen: Observation, state: MigrationState): boolean 
   return state !== "started" || seen.copy?.journal.startedBy === move.lease.run;
 }
 
-async function settleAll(move: Move, seen: Observation): Promise<void> {
-  const names = [
-    move.request.name,
-    seen.source?.journal.copy,
-    seen.source?.journal.parked,
-    seen.copy?.instance.name,
-  ];
-  await settle(
-    move.client,
-    move.request.project,
-    names.filter((name) => name !== undefined),
-    move.signal,
-  );
+async function settleAll(move: Move, seen: Observation, deadline?: number): Promise<void> {
+  const { name, project } = move.request;
+  const all = [name, seen.source?.journal.copy, seen.source?.journal.parked, seen.copy?.instance.name];
+  const known = all.filter((one) => one !== undefined);
+  await settle(move.client, project, known, move.signal, deadline);
 }
 
 async function recover(move: Move, seen: Observation, error: unknown): Promise<void> {

@@ -5,7 +5,7 @@ import type { IncusClient } from "../incus/client.ts";
 import { parseApiUrl } from "../incus/paths.ts";
 
 /** Milliseconds that an operation left over from an interrupted run may take. A refresh copies all of a container. */
-const DEADLINE = 1_800_000;
+const SETTLE_DEADLINE = 1_800_000;
 
 const RunningOperations = z.object({
   running: z
@@ -24,6 +24,7 @@ const SESSIONS = ["Executing command", "Showing console", "Connecting to instanc
 /**
  * Waits until Incus works on none of these instances: a killed or disconnected run leaves its last operation going,
  * and what the host shows meanwhile is on its way to something else.
+ * @param deadline milliseconds
  * @throws DeadlineError
  */
 export async function settle(
@@ -31,8 +32,9 @@ export async function settle(
   project: string,
   names: readonly string[],
   signal: AbortSignal,
+  deadline = SETTLE_DEADLINE,
 ): Promise<void> {
-  const end = performance.now() + DEADLINE;
+  const end = performance.now() + deadline;
   for (;;) {
     signal.throwIfAborted();
     const { running } = await client.get("/1.0/operations", RunningOperations, {
@@ -49,7 +51,7 @@ export async function settle(
     if (!busy) return;
     if (performance.now() > end) {
       throw new DeadlineError(
-        `An operation on "${names[0] ?? ""}" did not end within ${DEADLINE / 60_000} min.`,
+        `An operation on "${names[0] ?? ""}" did not end within ${Math.round(deadline / 1000)} s.`,
       );
     }
     await delay(200, undefined, { signal });
