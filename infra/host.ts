@@ -113,8 +113,8 @@ export class Host extends pulumi.ComponentResource {
           name,
           project: container.project,
           protected: container.protected,
-          target: container.pool ?? serving.pool,
-          migrate: optIn.migrate.includes(name),
+          // Named only for a container that is to move: the others' resources stay the same beside it.
+          ...(optIn.migrate.includes(name) ? { migrate: true, target: container.pool ?? serving.pool } : {}),
           pinRoot: optIn.pinRoot.includes(name),
           removeParked: optIn.removeParked.includes(name),
           forceStop: optIn.forceStop.includes(name),

@@ -41,14 +41,15 @@ function planHost(host: HostConfig, facts: HostFacts, owner: (name: string) => s
   const { look } = facts;
   const pools = planPools(host, look);
   const { effective } = pools;
+  const images = planImages(host, look, effective);
   const containers = planContainers(host, look, effective);
   const parts = [
     pools,
     planNetwork(look, effective, pools.main.action === "leave" && pools.cow === null),
-    planImages(host, look, effective),
+    images,
     containers,
     planProfiles(host, look, effective, containers),
-    planAgents(host, look, effective, owner),
+    planAgents(host, look, effective, owner, images.missing),
     planParked(host, look),
   ];
   const actions = parts.flatMap((part) => part.actions);

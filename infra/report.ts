@@ -17,7 +17,7 @@ export function report(plan: Plan, format: ReportFormat): string {
 
 const COLUMNS = ["container", "pool", "prot.", "size", "snap.", "what would happen", "why not"];
 
-/** Cells of one row; the same in both formats. */
+/** Cells of one row. */
 function cells(row: ContainerRow): string[] {
   const state = row.status === "Running" ? "" : ` (${row.status.toLowerCase()})`;
   const total = row.bytes === null ? "?" : formatBytes(row.bytes + (row.snapshotBytes ?? 0));
@@ -93,42 +93,79 @@ function textHost(plan: HostPlan): string {
   const { rows, groups } = rowsOf(plan);
   const lines = [`${plan.host}: ${summary(plan)}`, `  ${poolLine(plan)}`];
   if (rows.length > 0) lines.push(...table(rows.map(cells)).map((line) => `  ${line}`));
-  lines.push(...groups.map((group) => `  ${group}`));
-  for (const action of plan.actions) lines.push(...wrapped("+ ", actionLine(action)));
+  for (const group of groups) lines.push(...marked("  ", group));
+  for (const action of plan.actions) lines.push(...marked("+ ", actionLine(action)));
   for (const { severity, object, reason, remedy } of plan.refusals) {
-    lines.push(...wrapped(severity === "error" ? "x " : "- ", `${object}: ${reason}. ${remedy}`));
+    lines.push(...marked(severity === "error" ? "x " : "- ", `${object}: ${reason}. ${remedy}`));
   }
-  for (const remark of plan.remarks) lines.push(...wrapped("i ", remark));
+  for (const remark of plan.remarks) lines.push(...marked("i ", remark));
   return `${lines.join("\n")}\n`;
 }
 
-/** Columns as wide as they must be; the last one is cut to what is left of the width, for its text is told again below. */
+const TEXT_COLUMNS = [
+  "container",
+  "pool",
+  "prot.",
+  "size",
+  "snap.",
+  "what would happen, or why nothing does",
+];
+/** Columns of numbers. */
+const RIGHT = [3, 4];
+/** Longer names get a line of their own. */
+const LONGEST_NAME = 44;
+
+/** Columns as wide as they must be; the last one is wrapped. */
 function table(rows: string[][]): string[] {
-  const all = [COLUMNS, ...rows];
-  const widths = COLUMNS.map((_column, index) => Math.max(...all.map((row) => (row[index] ?? "").length)));
-  return all.map((row) => {
-    const line = row
-      .map((cell, index) =>
-        index === 3 || index === 4 ? cell.padStart(widths[index] ?? 0) : cell.padEnd(widths[index] ?? 0),
-      )
-      .join("  ")
-      .trimEnd();
-    return line.length <= WIDTH - 2 ? line : `${line.slice(0, WIDTH - 3)}…`;
+  const texts = rows.map(([...cell]) => {
+    const whyNot = cell.pop() ?? "";
+    const action = cell.pop() ?? "";
+    return [...cell, whyNot === "" ? action : `${action}: ${whyNot}`];
+  });
+  const last = TEXT_COLUMNS.length - 1;
+  const fixed = [TEXT_COLUMNS, ...texts].map((row) => row.slice(0, last));
+  const widths = TEXT_COLUMNS.slice(0, last).map((_column, index) =>
+    Math.max(
+      ...fixed
+        .map((row) => row[index] ?? "")
+        .filter((cell) => index > 0 || cell.length <= LONGEST_NAME)
+        .map(({ length }) => length),
+    ),
+  );
+  const indent = widths.reduce((sum, width) => sum + width + 2, 0);
+  return [TEXT_COLUMNS, ...texts].flatMap((row) => {
+    const [name = "", ...others] = row.slice(0, last);
+    const isLong = name.length > LONGEST_NAME;
+    const left = [isLong ? "" : name, ...others].map((cell, index) => {
+      const width = widths[index] ?? 0;
+      return RIGHT.includes(index) ? cell.padStart(width) : cell.padEnd(width);
+    });
+    const [first = "", ...more] = wrap(row[last] ?? "", Math.max(30, WIDTH - 2 - indent));
+    const line = `${left.join("  ")}  ${first}`.trimEnd();
+    return [
+      ...(isLong ? wrap(name, WIDTH - 2) : []),
+      line,
+      ...more.map((text) => `${" ".repeat(indent)}${text}`),
+    ];
   });
 }
 
-/** Text in lines of at most WIDTH columns, the first one marked. */
-function wrapped(mark: string, text: string): string[] {
+/** Text in lines of at most `width` columns, broken at spaces, or anywhere in a longer word. */
+function wrap(text: string, width: number): string[] {
   const lines: string[] = [];
   let line = "";
-  for (const word of text.split(" ")) {
-    if (line !== "" && line.length + word.length + 1 > WIDTH - 4) {
+  for (const word of text.split(" ").flatMap((one) => one.match(new RegExp(`.{1,${width}}`, "g")) ?? [""])) {
+    if (line !== "" && line.length + word.length + 1 > width) {
       lines.push(line);
       line = word;
     } else line = line === "" ? word : `${line} ${word}`;
   }
-  lines.push(line);
-  return lines.map((one, index) => `  ${index === 0 ? mark : "  "}${one}`);
+  return [...lines, line];
+}
+
+/** Text with a mark before its first line. */
+function marked(mark: string, text: string): string[] {
+  return wrap(text, WIDTH - 4).map((line, index) => `  ${index === 0 ? mark : "  "}${line}`);
 }
 
 function markdownHost(plan: HostPlan): string {

@@ -19,10 +19,11 @@ export function planAgents(
   look: HostLook,
   effective: EffectivePool | undefined,
   owner: OwnerOf,
+  missingImages: ReadonlySet<string>,
 ): Findings {
   const findings = noFindings();
   for (const [name, agent] of Object.entries(host.agents))
-    planAgent(findings, host, { look, name, agent, effective, owner });
+    planAgent(findings, host, { look, name, agent, effective, owner, missingImages });
   for (const instance of look.instances) planRemoved(findings, host, instance, owner);
   return findings;
 }
@@ -33,6 +34,7 @@ interface AgentFacts {
   agent: AgentConfig;
   effective: EffectivePool | undefined;
   owner: OwnerOf;
+  missingImages: ReadonlySet<string>;
 }
 
 function isOurs(instance: InstanceLook, owner: OwnerOf): boolean {
@@ -42,7 +44,7 @@ function isOurs(instance: InstanceLook, owner: OwnerOf): boolean {
 function planAgent(
   findings: Findings,
   host: HostConfig,
-  { look, name, agent, effective, owner }: AgentFacts,
+  { look, name, agent, effective, owner, missingImages }: AgentFacts,
 ): void {
   const container = qualifiedName({ project: agent.project, name });
   const object = `container ${container}`;
@@ -69,6 +71,17 @@ function planAgent(
         container,
         reason: "it waits for the pool",
         remedy: "See what is said of the pool.",
+      });
+      return;
+    }
+    if (!live && missingImages.has(agent.image)) {
+      const remedy = `See what is said of image ${agent.image}.`;
+      findings.refusals.push({
+        severity: "held",
+        object,
+        container,
+        reason: "it waits for its image",
+        remedy,
       });
       return;
     }

@@ -4,8 +4,12 @@ import type { EffectivePool } from "./pools.ts";
 import { type Findings, noFindings } from "./types.ts";
 
 /** Images of the config: on the host, and unpacked in the pool where that keeps unpacked images. */
-export function planImages(host: HostConfig, look: HostLook, effective: EffectivePool | undefined): Findings {
-  const findings = noFindings();
+export function planImages(
+  host: HostConfig,
+  look: HostLook,
+  effective: EffectivePool | undefined,
+): Findings & { missing: Set<string> } {
+  const findings = { ...noFindings(), missing: new Set<string>() };
   const project = imageProject(look, host.project);
   const aliases = look.images.filter((image) => image.project === project).flatMap((image) => image.aliases);
   const found = new Set(
@@ -18,6 +22,7 @@ export function planImages(host: HostConfig, look: HostLook, effective: Effectiv
     const object = `image ${alias}`;
     const image = look.images.find((one) => one.project === project && one.aliases.includes(alias));
     if (!image && !source) {
+      findings.missing.add(alias);
       const near = nearestNames(alias, aliases);
       findings.refusals.push({
         severity: "error",

@@ -93,7 +93,7 @@ function whyNot(
   if (migration === null) return null;
   const first =
     listed === "containers" ? "not under optIn.migrate" : listed === "agents" ? "agent" : "not listed";
-  return `${first}; ${describeCost(migration)}`;
+  return `${first}; a migration ${describeCost(migration)}`;
 }
 
 /** What a migration would take, for people: `copies 1.4 GiB, 2 snapshots, down about 14 s`. */

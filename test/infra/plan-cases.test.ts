@@ -1,0 +1,324 @@
+import { describe, expect, it } from "vitest";
+import { type HostPlan, planErrors, planHosts } from "../../infra/plan.ts";
+import type { HostLook, InstanceLook } from "../../providers/index.ts";
+import { OWNER_KEY } from "../../providers/index.ts";
+import { board, boardContainers, container, hostConfig, poolLook } from "./hosts.ts";
+import { CONTEXT, HOST, owner, rootDevice } from "./world.ts";
+
+const GIB = 1024 ** 3;
+const LISTED = { mary: {}, naira: {}, stanley: { project: "user-1000" } };
+
+function plan(raw: unknown, look: HostLook = board()): HostPlan {
+  const planned = planHosts({ [HOST]: hostConfig(raw) }, { [HOST]: { look } }, CONTEXT).hosts[0];
+  if (!planned) throw new Error("no plan");
+  return planned;
+}
+
+const kinds = (planned: HostPlan): string[] => planned.actions.map(({ kind, object }) => `${kind} ${object}`);
+const refused = (planned: HostPlan): string[] =>
+  planned.refusals.map(({ severity, object, reason }) => `${severity}: ${object}: ${reason}`);
+
+/** A container that was moved to `pool` and has its own root disk. */
+function on(pool: string, name: string, change: Partial<InstanceLook> = {}): InstanceLook {
+  return container(name, {
+    devices: rootDevice(pool, null),
+    root: { pool, profile: null, sizeBytes: null },
+    ...change,
+  });
+}
+
+describe("a dir pool with containers", () => {
+  it("is reported and left, whatever it costs to move what is on it", () => {
+    const planned = plan({ containers: LISTED });
+    expect(planned).toMatchObject({
+      actions: [],
+      refusals: [],
+      pool: { name: "default", driver: "dir", mode: "dir" },
+    });
+    expect(planned.remarks[0]).toContain("pool default stays dir: used by mary, naira, user-1000/stanley");
+    expect(planned.remarks[0]).toContain("optIn.migrate");
+    expect(
+      planned.containers.map(({ name, protected: kept, migration }) => [
+        name,
+        kept,
+        migration?.bytes,
+        migration?.downtimeSeconds,
+      ]),
+    ).toEqual([
+      ["mary", true, 3 * GIB, 17],
+      ["naira", true, 2 * GIB, 0],
+      ["user-1000/stanley", true, 3 * GIB, 17],
+    ]);
+  });
+
+  it.each<[string, unknown]>([
+    ["protected: false", { containers: { mary: { protected: false } } }],
+    ["containers taken out of the config", {}],
+  ])("stays untouched with %s", (_what, raw) => {
+    expect(plan(raw)).toMatchObject({ actions: [], refusals: [] });
+  });
+
+  it("is refused, not replaced, when the config names another driver", () => {
+    const planned = plan({ pool: { driver: "btrfs" } });
+    expect(planned.actions).toEqual([]);
+    expect(refused(planned)).toEqual([expect.stringContaining("error: pool default: used by mary")]);
+  });
+
+  it("names only some of very many containers", () => {
+    const many = Array.from({ length: 200 }, (_, index) =>
+      container(`taos-agent-${index}`, { snapshots: [], snapshotBytes: 0 }),
+    );
+    expect(plan({}, board(many)).remarks[0]).toMatch(
+      /used by (taos-agent-\d+, ){5}taos-agent-\d+ and 194 more/,
+    );
+  });
+});
+
+describe("optIn.migrate", () => {
+  const raw = { containers: LISTED, optIn: { migrate: ["mary"] }, images: ["taos-openclaw-base"] };
+
+  it("makes a second pool, warms the images, moves the named one, and says who keeps the profile", () => {
+    const planned = plan(raw);
+    expect(kinds(planned)).toEqual(
+      [
+        "create-pool pool default-cow",
+        "warm-image image taos-openclaw-base",
+        "migrate container mary",
+        "repoint-profile profile user-1000/default",
+      ].filter((line) => !line.startsWith("repoint")),
+    );
+    expect(planned.actions.at(-1)?.cost).toEqual({
+      bytes: 3 * GIB,
+      snapshots: 1,
+      downtimeSeconds: 17,
+      spaceNeeded: 3 * GIB,
+      spaceThere: 50 * GIB,
+    });
+    expect(planned.remarks).toContainEqual(
+      expect.stringContaining("profile default stays on pool default, so new launches go there: naira"),
+    );
+    expect(planned.remarks).toContainEqual(expect.stringContaining("pool default-cow is not named default"));
+  });
+
+  it("re-points a profile once nobody takes its root disk from it", () => {
+    const planned = plan({ ...raw, optIn: { migrate: ["mary"], pinRoot: ["naira"] } });
+    expect(kinds(planned)).toContain("pin-root container naira");
+    expect(kinds(planned)).toContain("repoint-profile profile default");
+    expect(kinds(planned)).not.toContain("repoint-profile profile user-1000/default");
+  });
+
+  it("has nothing to do where the pool is copy-on-write already", () => {
+    const look = board([on("default", "mary")], { pools: [poolLook("default", "btrfs", { warm: ["f1"] })] });
+    expect(plan({ ...raw, containers: { mary: {} } }, look)).toMatchObject({ actions: [], refusals: [] });
+  });
+
+  it("finishes what was interrupted, also while nobody has the name", () => {
+    const journal = { "user.taos.migration": JSON.stringify({ role: "source", name: "mary" }) };
+    const look = board([container("mary-parked-2f47f9a1", { config: journal, status: "Stopped" })]);
+    expect(kinds(plan({ ...raw, containers: { mary: {} } }, look))).toContain("migrate container mary");
+    const held = plan({ containers: { mary: {} } }, look);
+    expect(refused(held)).toEqual(["held: container mary: its migration was interrupted"]);
+  });
+
+  it.each<[string, Partial<InstanceLook>, string]>([
+    ["backups", { backups: 2 }, "2 server-side backups"],
+    ["an ephemeral container", { ephemeral: true }, "ephemeral"],
+    ["a virtual machine", { type: "virtual-machine" }, "virtual machine"],
+    [
+      "more data than its size",
+      { root: { pool: "default", profile: null, sizeBytes: GIB } },
+      "more than its root disk's size 1.0 GiB",
+    ],
+    ["more data than there is room", { bytes: 60 * GIB }, "it needs 61.0 GiB, 50.0 GiB are free"],
+  ])("is refused for %s", (_what, change, reason) => {
+    const planned = plan(
+      { containers: { mary: {} }, optIn: { migrate: ["mary"] } },
+      board([container("mary", change)]),
+    );
+    expect(kinds(planned)).not.toContain("migrate container mary");
+    expect(refused(planned)).toContainEqual(expect.stringContaining(reason));
+  });
+
+  it("counts what was promised to the ones before", () => {
+    const three = ["a1", "a2", "a3"].map((name) => container(name, { bytes: 20 * GIB, snapshotBytes: 0 }));
+    const raw3 = { containers: { a1: {}, a2: {}, a3: {} }, optIn: { migrate: ["a1", "a2", "a3"] } };
+    const planned = plan(raw3, board(three));
+    expect(kinds(planned).filter((line) => line.startsWith("migrate"))).toEqual([
+      "migrate container a1",
+      "migrate container a2",
+    ]);
+    expect(refused(planned)).toEqual([
+      "error: container a3: it needs 20.0 GiB, 10.0 GiB are free for pool default-cow",
+    ]);
+  });
+
+  it.each<[string, string]>([
+    ["Mary", "Nearest on the host: mary"],
+    ["mar", "Nearest on the host: mary"],
+    ["stanly", "Nearest on the host: stanley"],
+    ["nobody-at-all", "Correct the name under containers"],
+  ])("of %s, which is not on the host, is an error with the nearest names", (name, remedy) => {
+    const planned = plan({ containers: { [name]: {} }, optIn: { migrate: [name] } });
+    expect(planned.actions.some(({ container: one }) => one !== undefined)).toBe(false);
+    expect(planned.refusals[0]).toMatchObject({ severity: "error", remedy: expect.stringContaining(remedy) });
+  });
+
+  it("of a container in another project says which", () => {
+    const planned = plan({ containers: { stanley: {} }, optIn: { migrate: ["stanley"] } });
+    expect(planned.refusals[0]).toMatchObject({
+      reason: expect.stringContaining("user-1000"),
+      remedy: "Set project: user-1000 on it.",
+    });
+  });
+});
+
+describe("an empty dir pool", () => {
+  const empty = (change: Partial<HostLook> = {}): HostLook => board([], change);
+
+  it("is made anew as btrfs under the same name, images warmed", () => {
+    const planned = plan({ images: ["taos-openclaw-base"] }, empty());
+    expect(kinds(planned)).toEqual(["recreate-pool pool default", "warm-image image taos-openclaw-base"]);
+    expect(planned.pool).toMatchObject({
+      name: "default",
+      driver: "btrfs",
+      mode: "btrfs",
+      sizeBytes: 50 * GIB,
+    });
+  });
+
+  it.each<[string, Partial<HostLook>, string]>([
+    ["no btrfs on the host", { usableDrivers: ["dir"] }, "neither btrfs nor zfs"],
+    ["too little room", { hostFreeBytes: 4 * GIB }, "are needed for the loop file"],
+    ["an unprivileged container", { unprivileged: true }, "unprivileged container"],
+    ["a loop file of its name", { strays: ["disks/default.img"] }, "disks/default.img"],
+  ])("is refused with %s", (_what, change, reason) => {
+    const planned = plan({}, empty(change));
+    expect(planned.actions).toEqual([]);
+    expect(refused(planned)).toEqual([expect.stringContaining(reason)]);
+    expect(planned.pool.mode).toBe("existing");
+  });
+
+  it.each<[string, Partial<HostLook>]>([
+    [
+      "files that the database does not know",
+      { pools: [poolLook("default", "dir", { leftovers: ["storage-pools/default/containers/mary"] })] },
+    ],
+    ["files out of reach", { pools: [poolLook("default", "dir", { leftovers: null })] }],
+    [
+      "a bucket",
+      { pools: [poolLook("default", "dir", { buckets: [{ name: "archive", project: "default" }] })] },
+    ],
+    [
+      "a use that only Incus knows of",
+      { pools: [poolLook("default", "dir", { usedBy: ["/1.0/something-new/x"] })] },
+    ],
+    [
+      "the daemon's backups",
+      { daemonVolumes: [{ setting: "storage.backups_volume", pool: "default", volume: "b" }] },
+    ],
+  ])("is left with %s", (_what, change) => {
+    const look = { ...empty(), ...change };
+    const planned = plan({}, look);
+    expect(planned).toMatchObject({ actions: [], refusals: [], pool: { mode: "dir" } });
+  });
+});
+
+describe("agents", () => {
+  const mine = (change: Record<string, string> = {}): Partial<InstanceLook> => ({
+    config: {
+      [OWNER_KEY]: owner("iris"),
+      "user.taos.image": "taos-openclaw-base",
+      "user.taos.protected": "true",
+      ...change,
+    },
+  });
+  const cow = (instances: InstanceLook[]): HostLook =>
+    board(instances, { pools: [poolLook("default", "btrfs", { warm: ["f1"] })] });
+  const raw = { agents: { iris: { image: "taos-openclaw-base" } } };
+
+  it("are made, and left once they are there", () => {
+    expect(kinds(plan(raw, cow([])))).toEqual(["create-agent container iris"]);
+    expect(plan(raw, cow([on("default", "iris", mine())]))).toMatchObject({ actions: [], refusals: [] });
+  });
+
+  it("are not taken over where they exist without this stack's mark", () => {
+    const planned = plan(raw, cow([on("default", "iris")]));
+    expect(planned.actions).toEqual([]);
+    expect(planned.refusals[0]).toMatchObject({
+      severity: "error",
+      remedy: expect.stringMatching(/containers.*another name/),
+    });
+    const foreign = plan(
+      raw,
+      cow([on("default", "iris", { config: { [OWNER_KEY]: "taos-hosts/other/orange-1/iris" } })]),
+    );
+    expect(foreign.actions).toEqual([]);
+  });
+
+  it("are made anew for another image only with the opt-in, and the old one is kept", () => {
+    const changed = { agents: { iris: { image: "taos-base" } }, images: [{ alias: "taos-base", file: "x" }] };
+    const look = cow([on("default", "iris", mine())]);
+    expect(refused(plan(changed, look))).toEqual([
+      expect.stringContaining("held: container iris: image changes from taos-openclaw-base to taos-base"),
+    ]);
+    const opted = plan({ ...changed, optIn: { replace: ["iris"] } }, look);
+    expect(opted.actions.at(-1)).toMatchObject({
+      kind: "replace-agent",
+      reason: expect.stringContaining("kept, parked"),
+    });
+  });
+
+  it("that the config no longer names are refused while protected", () => {
+    expect(refused(plan({}, cow([on("default", "iris", mine())])))).toEqual([
+      expect.stringContaining("error: container iris: this stack made it, it is protected"),
+    ]);
+    expect(kinds(plan({}, cow([on("default", "iris", mine({ "user.taos.protected": "false" }))])))).toEqual([
+      "delete-agent container iris",
+    ]);
+    expect(
+      plan({}, cow([on("default", "iris", { config: { [OWNER_KEY]: "taos-hosts/other/orange-1/iris" } })])),
+    ).toMatchObject({ actions: [], refusals: [] });
+  });
+
+  it("with an image that is nowhere are refused with the nearest one", () => {
+    const planned = plan({ agents: { iris: { image: "taos-openclaw-bas" } } }, cow([]));
+    expect(planned.refusals[0]).toMatchObject({
+      object: "image taos-openclaw-bas",
+      remedy: expect.stringContaining("On the host: taos-openclaw-base"),
+    });
+  });
+});
+
+describe("parked copies", () => {
+  const parked = on("default", "mary-parked-2f47f9a1", {
+    status: "Stopped",
+    config: { "user.taos.parked": JSON.stringify({ name: "mary" }) },
+  });
+  const raw = { containers: { mary: {} }, optIn: { removeParked: ["mary"] } };
+
+  it("are listed, and removed only by the opt-in and beside their successor", () => {
+    expect(
+      plan({ containers: { mary: {} } }, board([container("mary"), parked])).containers[1],
+    ).toMatchObject({ parkedOf: "mary", action: null });
+    expect(kinds(plan(raw, board([container("mary"), parked])))).toEqual([
+      "remove-parked container mary-parked-2f47f9a1",
+    ]);
+    expect(refused(plan(raw, board([parked])))).toContainEqual(
+      expect.stringContaining("this is the only copy"),
+    );
+  });
+});
+
+describe("a host that does not answer", () => {
+  it("is reported, and the others are planned", () => {
+    const hosts = { [HOST]: hostConfig({}), "pi-2": { ...hostConfig({}), name: "pi-2" } };
+    const planned = planHosts(
+      hosts,
+      { [HOST]: { look: board(boardContainers()) }, "pi-2": { unreachable: "no route" } },
+      CONTEXT,
+    );
+    expect(planned.hosts[0]?.containers).toHaveLength(3);
+    expect(planned.hosts[1]).toMatchObject({ unreachable: "no route", actions: [], pool: { mode: "n/a" } });
+    expect(planErrors(planned)).toEqual(['Host "pi-2": no route']);
+  });
+});
