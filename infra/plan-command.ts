@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { messageOf, VisibleError } from "@taos-hosts/providers";
 import { parse as parseYaml } from "yaml";
@@ -18,6 +18,7 @@ const USAGE = `Usage: npm run plan -- [--stack NAME] [--format text|markdown|jso
 Looks at the hosts of stacks/Pulumi.NAME.yaml, read-only, and reports what "npm run up" would do to them.
 
   -s, --stack NAME    the stack (default: local)
+      --config-file F the stack's config in another place
   -f, --format FORMAT text (default), markdown (for a pull request comment) or json
       --deadline S    seconds that each host has to answer (default: 20)
   -h, --help          this text
@@ -36,9 +37,8 @@ function withoutSecrets(value: unknown): unknown {
   return Object.fromEntries(entries.map(([key, inner]) => [key, withoutSecrets(inner)]));
 }
 
-async function readHosts(stack: string): Promise<unknown> {
-  const file = join("stacks", `Pulumi.${stack}.yaml`);
-  const text = await readFile(join(PROJECT_ROOT, file), "utf8").catch(() => {
+async function readHosts(file: string): Promise<unknown> {
+  const text = await readFile(resolve(PROJECT_ROOT, file), "utf8").catch(() => {
     throw new VisibleError(
       `There is no ${file}. Copy one of stacks/ to that name and edit it, or name another stack.`,
     );
@@ -68,6 +68,7 @@ async function main(args: string[]): Promise<number> {
     args,
     options: {
       stack: { type: "string", short: "s", default: "local" },
+      "config-file": { type: "string" },
       format: { type: "string", short: "f", default: "text" },
       deadline: { type: "string", default: "20" },
       help: { type: "boolean", short: "h", default: false },
@@ -85,7 +86,9 @@ async function main(args: string[]): Promise<number> {
   if (!(seconds > 0 && seconds <= 3_600))
     throw new VisibleError("--deadline must be a number of seconds, at most 3600.");
 
-  const hosts = checkFiles(parseHosts(await readHosts(values.stack)), PROJECT_ROOT);
+  const given = values["config-file"];
+  const file = given === undefined ? join("stacks", `Pulumi.${values.stack}.yaml`) : resolve(given);
+  const hosts = checkFiles(parseHosts(await readHosts(file)), PROJECT_ROOT);
   const facts = await gatherFacts(hosts, { deadline: seconds * 1_000 });
   const plan = planHosts(hosts, facts, { project: PROJECT, stack: values.stack });
   process.stdout.write(report(plan, format));
