@@ -15,7 +15,7 @@ export type { DeviceLook, InstanceLook } from "./host-look-instance.ts";
 export { clientFor, type IncusClient } from "./incus/client.ts";
 export { HostConnection } from "./incus/connection.ts";
 export { Instance } from "./instance.ts";
-export type { InstanceFile } from "./instance-config.ts";
+export { IMAGE_KEY, type InstanceFile, PROTECTED_KEY, STAGE_KEY } from "./instance-config.ts";
 export { InstancePlacement } from "./instance-placement.ts";
 export { ImageAliasName, InstanceName, nearestNames, ObjectName, PoolName } from "./names.ts";
 export { Network } from "./network.ts";

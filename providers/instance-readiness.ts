@@ -14,7 +14,7 @@ const POLL = 100;
 const SLOW_POLL = 500;
 
 /** Global IPv4 addresses of all interfaces apart from loopback. */
-export function globalAddresses(state: InstanceState): string[] {
+function globalAddresses(state: InstanceState): string[] {
   return Object.entries(state.network)
     .filter(([name]) => name !== "lo")
     .flatMap(([, { addresses }]) => addresses)

@@ -6,10 +6,10 @@ import { clientFor, type IncusClient } from "./incus/client.ts";
 import { HostConnection } from "./incus/connection.ts";
 
 /** Stands for a value that a preview does not know yet, at any depth (pulumi/sdk/nodejs/runtime/rpc.ts). */
-export const UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
+const UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
 
 /** Version of the layout of outs; older ones must stay readable. */
-export const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 1;
 
 /** Arguments that every resource has. */
 export const CommonArgs = z.object({

@@ -93,7 +93,7 @@ async function removeWarmer(client: IncusClient, project: string, name: string):
  * Unpacks an image in a pool, the public way: create an instance without starting it, delete it, the image stays.
  * @returns false where the pool's driver keeps no unpacked images
  */
-export async function ensureWarm(
+async function ensureWarm(
   client: IncusClient,
   image: { fingerprint: string; project: string; pool: string; owner: string; label: string },
 ): Promise<boolean> {
@@ -231,7 +231,7 @@ async function ensure(args: WarmImageArgs, client: IncusClient, reimport: boolea
 }
 
 /** Files given by path are there and hash right, before anything is written anywhere. */
-export async function checkImageFiles(source: ImageSource): Promise<string | undefined> {
+async function checkImageFiles(source: ImageSource): Promise<string | undefined> {
   const paths = "file" in source ? [source.file] : "rootfs" in source ? [source.metadata, source.rootfs] : [];
   const missing = paths.find((path) => !existsSync(resolve(path)));
   if (missing !== undefined) return `image file ${missing} does not exist`;

@@ -1,14 +1,17 @@
-import { type HostLook, type InstanceLook, OWNER_KEY, qualifiedName } from "@taos-hosts/providers";
+import {
+  type HostLook,
+  IMAGE_KEY,
+  type InstanceLook,
+  OWNER_KEY,
+  PROTECTED_KEY,
+  qualifiedName,
+  STAGE_KEY,
+} from "@taos-hosts/providers";
 import type { AgentConfig, HostConfig } from "../config.ts";
 import { findInstance } from "./containers.ts";
 import { parkedOf } from "./parked.ts";
 import type { EffectivePool } from "./pools.ts";
 import { type Findings, noFindings } from "./types.ts";
-
-/** Marks that the provider writes on an instance it makes (see providers/instance-config.ts). */
-const IMAGE_KEY = "user.taos.image";
-const PROTECTED_KEY = "user.taos.protected";
-const STAGE_KEY = "user.taos.stage";
 
 /** Ownership mark of an agent of this stack, by its name. */
 export type OwnerOf = (name: string) => string;

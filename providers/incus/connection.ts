@@ -9,7 +9,7 @@ import { messageOf, VisibleError } from "../errors.ts";
  * TLS files of an `https://` connection. Relative paths are resolved against the directory of the Pulumi
  * program's entry file, `~/` against the home directory. Only paths are kept in state, never keys.
  */
-export const TlsArgs = z.strictObject({
+const TlsArgs = z.strictObject({
   /** Client certificate, PEM. @default the Incus client's own `client.crt` */
   certificateFile: z.string().min(1).optional(),
   /** Client key, PEM. @default the Incus client's own `client.key` */
@@ -22,7 +22,6 @@ export const TlsArgs = z.strictObject({
     .regex(/^[0-9a-fA-F:]{64,95}$/, "must be a SHA-256 fingerprint, 64 hex digits")
     .optional(),
 });
-export type TlsArgs = z.infer<typeof TlsArgs>;
 
 const CONNECTION = /^(unix|unix:\/.+|https:\/\/[^/@\s]+(:\d+)?\/?|ssh:\/\/[^\s]+|remote:[A-Za-z0-9_.-]+)$/;
 

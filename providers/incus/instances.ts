@@ -17,14 +17,6 @@ export function listInstances(client: IncusClient): Promise<Instance[]> {
   return client.list(api("instances"), Instance, { query: { recursion: 1, "all-projects": "true" } });
 }
 
-/** Instances of every project with state, snapshots and backups (recursion=2). */
-export function listInstancesFull(client: IncusClient, deadline: number): Promise<Instance[]> {
-  return client.list(api("instances"), Instance, {
-    query: { recursion: 2, "all-projects": "true" },
-    deadline,
-  });
-}
-
 export async function findInstance(
   client: IncusClient,
   ref: InstanceRef,
@@ -35,11 +27,6 @@ export async function findInstance(
     if (isNotFound(error)) return undefined;
     throw error;
   }
-}
-
-/** The instance with state, snapshots and backups. */
-export function getInstanceFull(client: IncusClient, ref: InstanceRef): Promise<Instance> {
-  return client.get(path(ref), Instance, { query: { ...query(ref), recursion: 1 } });
 }
 
 export function getInstanceState(client: IncusClient, ref: InstanceRef): Promise<InstanceState> {
@@ -161,29 +148,6 @@ export function pushFile(client: IncusClient, ref: InstanceRef, file: FilePush):
     },
     raw: file.content ?? Buffer.alloc(0),
   });
-}
-
-/** A file's content with owner and mode, or undefined where it is absent. */
-export async function pullFile(
-  client: IncusClient,
-  ref: InstanceRef,
-  file: string,
-): Promise<{ type: string; uid: number; gid: number; mode: string; content: Buffer } | undefined> {
-  try {
-    const response = await client.stream(path(ref, "files"), { query: { ...query(ref), path: file } });
-    const header = (name: string): string => String(response.headers[name] ?? "");
-    const content = Buffer.from(await response.body.arrayBuffer());
-    return {
-      type: header("x-incus-type"),
-      uid: Number(header("x-incus-uid")),
-      gid: Number(header("x-incus-gid")),
-      mode: header("x-incus-mode"),
-      content,
-    };
-  } catch (error) {
-    if (isNotFound(error)) return undefined;
-    throw error;
-  }
 }
 
 /** Runs a command in a running instance and returns its exit code. Output is not recorded. */

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { isNotFound } from "../errors.ts";
 import type { IncusClient, Versioned } from "./client.ts";
 import { api } from "./paths.ts";
-import { PoolResources, StorageBucket, StoragePool, StorageVolume } from "./schemas.ts";
+import { PoolResources, StoragePool } from "./schemas.ts";
 
 /** Pool creation and deletion run mkfs, mount and TRIM inside the request (incus-spawn#649: minutes on slow media). */
 const POOL_DEADLINE = 600_000;
@@ -65,22 +65,8 @@ export function getPoolResources(client: IncusClient, name: string): Promise<Poo
   return client.get(api("storage-pools", name, "resources"), PoolResources);
 }
 
-/** Volumes of every kind and project; snapshots appear as `volume/snapshot`. */
-export function listPoolVolumes(client: IncusClient, name: string): Promise<StorageVolume[]> {
-  return client.list(api("storage-pools", name, "volumes"), StorageVolume, {
-    query: { recursion: 1, "all-projects": "true" },
-  });
-}
-
 /** Fingerprints of the images that are unpacked in the pool. */
 export async function listWarmFingerprints(client: IncusClient, name: string): Promise<string[]> {
   const urls = await client.list(api("storage-pools", name, "volumes", "image"), z.string());
   return urls.map((url) => (url.split("/").at(-1) ?? "").replace(/\?.*$/, ""));
-}
-
-/** Buckets of every project. Drivers without buckets answer an error, which means none. */
-export function listPoolBuckets(client: IncusClient, name: string): Promise<StorageBucket[]> {
-  return client.list(api("storage-pools", name, "buckets"), StorageBucket, {
-    query: { recursion: 1, "all-projects": "true" },
-  });
 }

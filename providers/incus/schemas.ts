@@ -15,6 +15,7 @@ export const Server = z.object({
   environment: z
     .object({
       architectures: nullable(z.array(z.string()), []),
+      certificate_fingerprint: z.string().default(""),
       kernel_version: z.string().default(""),
       os_name: z.string().default(""),
       server_name: z.string().default(""),
