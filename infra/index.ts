@@ -5,6 +5,7 @@ import { checkFiles } from "./config-files.ts";
 import { gatherFacts } from "./facts.ts";
 import { quietDependents } from "./failed-resources.ts";
 import { Host, type HostOutputs } from "./host.ts";
+import { prefetchImages } from "./image-prefetch.ts";
 import { planErrors, planHosts } from "./plan.ts";
 import { holdToPreview } from "./previewed-plan.ts";
 import { report } from "./report.ts";
@@ -25,12 +26,14 @@ async function program(): Promise<{ hosts: Record<string, HostOutputs> }> {
   const config = new pulumi.Config("taos-hosts");
   const hosts = checkFiles(parseHosts(config.requireObject<unknown>("hosts")), "..");
   const owner = { project: pulumi.getProject(), stack: pulumi.getStack() };
-  const plan = planHosts(hosts, await gatherFacts(hosts), owner);
+  const facts = await gatherFacts(hosts);
+  const plan = planHosts(hosts, facts, owner);
   await pulumi.log.info(
     `What ${pulumi.runtime.isDryRun() ? "would happen" : "happens"}:\n${report(plan, "text")}`,
   );
   holdToPreview(plan, pulumi.runtime.isDryRun());
   for (const error of planErrors(plan)) await pulumi.log.error(error);
+  if (!pulumi.runtime.isDryRun()) await prefetchImages(hosts, facts);
 
   // Every host is declared, whatever the plan says of it: a resource that is left out would be deleted.
   const provider = new IncusProvider();

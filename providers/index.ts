@@ -12,6 +12,7 @@ export { formatBytes, parseBytes } from "./bytes.ts";
 export * from "./errors.ts";
 export { type HostLook, type LookOptions, lookAtHost, type PoolLook, type ProfileLook } from "./host-look.ts";
 export type { DeviceLook, InstanceLook } from "./host-look-instance.ts";
+export { downloadImage } from "./image-download.ts";
 export { clientFor, type IncusClient } from "./incus/client.ts";
 export { HostConnection } from "./incus/connection.ts";
 export { Instance } from "./instance.ts";
@@ -23,6 +24,7 @@ export { OWNER_KEY, type Ownership, ownerMark, ownershipOf } from "./ownership.t
 export * from "./pool-decision.ts";
 export { poolContents, poolFactsOf } from "./pool-facts.ts";
 export { ProfileDevices } from "./profile-devices.ts";
+export { progressFor } from "./progress.ts";
 export { qualifiedName } from "./root-disk.ts";
 export { StoragePool } from "./storage-pool.ts";
 export { type ImageSource, WarmImage } from "./warm-image.ts";
