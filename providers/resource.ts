@@ -33,6 +33,8 @@ export interface CommonState {
   schemaVersion: number;
   /** Why the host could not be looked at by the last refresh; absent when it could. */
   unreachable?: string | undefined;
+  /** Differences on the host from what was set, as of the last refresh; never with values of secrets. */
+  drift?: string[];
 }
 
 export interface DiffResult {
@@ -138,7 +140,7 @@ export function dynamicProvider<Args extends CommonArgs, State extends Args & Co
       return { inputs: props, failures: (await lifecycle.check?.(parsed.data)) ?? [] };
     },
 
-    async diff(_id, olds, news) {
+    async diff(id, olds, news) {
       const oldProps = Props.parse(olds);
       const newProps = Props.parse(news);
       const providerChanged = oldProps["__provider"] !== newProps["__provider"];
@@ -150,6 +152,8 @@ export function dynamicProvider<Args extends CommonArgs, State extends Args & Co
         state.owner !== args.owner ||
         !isDeepStrictEqual(state.host, args.host);
       const result = lifecycle.diff(state, args);
+      for (const difference of state.drift ?? [])
+        announce(`${args.host.name}: ${kind} ${id}: drift: ${difference}`);
       return {
         changes: providerChanged || commonChanged || result.changes,
         replaces: result.replaces ?? [],
@@ -199,6 +203,15 @@ export function dynamicProvider<Args extends CommonArgs, State extends Args & Co
       });
     },
   };
+}
+
+const announced = new Set<string>();
+
+/** Says once per run what Pulumi itself does not show of a dynamic resource: why it is updated. */
+function announce(line: string): void {
+  if (announced.has(line)) return;
+  announced.add(line);
+  process.stdout.write(`${line}\n`);
 }
 
 /** Runs a write and turns what it throws into errors that Pulumi shows well and that lose nothing. */
