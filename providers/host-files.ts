@@ -1,8 +1,10 @@
+import { X509Certificate } from "node:crypto";
 import { constants } from "node:fs";
-import { access, readdir, rm, statfs } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { access, readdir, readFile, rm, statfs } from "node:fs/promises";
+import { basename, join } from "node:path";
 import { execa } from "execa";
 import type { IncusClient } from "./incus/client.ts";
+import { fingerprintOf } from "./incus/connection.ts";
 import { getServer } from "./incus/server.ts";
 
 /**
@@ -32,26 +34,37 @@ export function volumeSegments(pool: string, project: string, name: string): str
 }
 
 /**
- * Host files of a client, or undefined where they are out of reach (https, no root).
- * The daemon may live in a mount namespace of its own, so its view is taken through /proc/<pid>/root.
+ * Host files of a client, or undefined where they are out of reach (https, no root, a socket forwarded from another
+ * machine). The daemon may live in a mount namespace of its own, so its view is taken through /proc/<pid>/root.
  */
 export async function openHostFiles(client: IncusClient): Promise<HostFiles | undefined> {
   if (client.endpoint.kind !== "unix" || process.getuid?.() !== 0) return undefined;
-  const pid = (await getServer(client)).environment?.server_pid ?? 0;
-  const socketDirectory = dirname(client.endpoint.socketPath);
-  const candidates = [socketDirectory, process.env["INCUS_DIR"], "/var/lib/incus"];
-  const prefix = pid > 0 && (await isIncusd(pid)) ? `/proc/${pid}/root` : "";
-  if (prefix === "") return undefined;
-  for (const candidate of candidates) {
-    if (candidate && (await reachable(join(prefix, candidate, "storage-pools"))))
-      return localFiles(join(prefix, candidate));
-  }
-  return undefined;
+  const { server_pid: pid = 0, certificate_fingerprint: fingerprint = "" } =
+    (await getServer(client)).environment ?? {};
+  if (pid === 0 || !(await isIncusd(pid))) return undefined;
+  const directory = join(`/proc/${pid}/root`, await incusDirectoryOf(pid));
+  return (await showsCertificate(directory, fingerprint)) ? localFiles(directory) : undefined;
 }
 
 async function isIncusd(pid: number): Promise<boolean> {
   const { stdout } = await execa("readlink", [`/proc/${pid}/exe`], { reject: false });
   return basename(stdout).startsWith("incusd");
+}
+
+/** The directory that the daemon itself was told to use; the place of the socket, or our environment, proves nothing. */
+async function incusDirectoryOf(pid: number): Promise<string> {
+  const environment = await readFile(`/proc/${pid}/environ`, "utf8").catch(() => "");
+  const entry = environment.split("\0").find((line) => line.startsWith("INCUS_DIR="));
+  return entry?.slice("INCUS_DIR=".length) || "/var/lib/incus";
+}
+
+/** True where the directory holds the certificate that the daemon shows: it is this daemon's and no other's. */
+async function showsCertificate(directory: string, fingerprint: string): Promise<boolean> {
+  for (const file of ["server.crt", "cluster.crt"]) {
+    const pem = await readFile(join(directory, file)).catch(() => undefined);
+    if (pem && fingerprintOf(new X509Certificate(pem).raw) === fingerprint) return true;
+  }
+  return false;
 }
 
 async function reachable(path: string): Promise<boolean> {

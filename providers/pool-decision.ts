@@ -43,6 +43,8 @@ export interface PoolFacts {
   pool?:
     | { driver: string; status: string; sizeBytes?: number | undefined; contents: PoolContents }
     | undefined;
+  /** A pool whose name differs from the wished one by case alone: surely the one that is meant. */
+  namesake?: string | undefined;
   /** The pool named by `insteadOf`, where it exists. */
   original?: { driver: string } | undefined;
   /** A copy-on-write pool `<name>-cow` exists: migration has begun, the `dir` pool stays. */
@@ -141,6 +143,14 @@ export function decidePool(wish: PoolWish, facts: PoolFacts): PoolDecision {
     };
   }
   const choice = chooseDriver(wish.driver, facts.usableDrivers);
+  if (!facts.pool && facts.namesake !== undefined) {
+    return {
+      action: "refuse",
+      reason: `there is no pool of this name, but one named ${facts.namesake}`,
+      remedy: `Names are exact: set pool.name to ${facts.namesake}, or to one that differs by more than case.`,
+      blockers: [],
+    };
+  }
   if (!facts.pool) return decideNew("create", "there is no such pool", wish, facts, choice);
   const { pool } = facts;
   if (pool.status !== "" && pool.status !== "Created") {

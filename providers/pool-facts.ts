@@ -14,6 +14,9 @@ export function poolFactsOf(look: HostLook, wish: PoolWish): PoolFacts {
       sizeBytes: pool.sizeBytes ?? undefined,
       contents: poolContents(look, pool),
     },
+    namesake: look.pools.find(
+      ({ name }) => name !== wish.name && name.toLowerCase() === wish.name.toLowerCase(),
+    )?.name,
     original: original && { driver: original.driver },
     hasCowTwin: look.pools.some(({ name, driver }) => name === `${wish.name}-cow` && isCopyOnWrite(driver)),
     usableDrivers: look.usableDrivers,

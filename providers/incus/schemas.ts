@@ -66,6 +66,8 @@ export const Network = z.object({
   name: z.string(),
   type: z.string(),
   managed: z.boolean(),
+  /** `Created`; `Pending` where the client went away while Incus made it: then it works for nothing. */
+  status: z.string().default(""),
   description: z.string().default(""),
   config: nullable(StringMap, {}),
   used_by: nullable(z.array(z.string()), []),
