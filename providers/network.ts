@@ -3,6 +3,7 @@ import { z } from "zod";
 import { changedFields, configDrift } from "./drift.ts";
 import { IncusApiError, VisibleError } from "./errors.ts";
 import { createNetwork, deleteNetwork, findNetwork, listNetworks, patchNetwork } from "./incus/networks.ts";
+import type { Network as LiveNetwork } from "./incus/schemas.ts";
 import { shared } from "./incus/shared.ts";
 import { ObjectName } from "./names.ts";
 import { OWNER_KEY, ownershipOf } from "./ownership.ts";
@@ -38,6 +39,14 @@ function comparable(config: Record<string, string>): Record<string, string> {
   return Object.fromEntries(Object.entries(config).filter(([, value]) => value !== "auto"));
 }
 
+/**
+ * A run that is killed while Incus makes its bridge leaves it pending for ever: Incus takes the files back, but not the
+ * database entry (seen on 6.0.4). Nothing can use such a bridge.
+ */
+function isUnfinished(network: LiveNetwork, owner: string): boolean {
+  return network.status === "Pending" && ownershipOf(network.config, owner) === "ours";
+}
+
 const lifecycle: Lifecycle<NetworkArgs, NetworkState> = {
   args: NetworkArgs,
 
@@ -49,7 +58,11 @@ const lifecycle: Lifecycle<NetworkArgs, NetworkState> = {
 
   async create(args, client) {
     const id = args.name;
-    const existing = await findNetwork(client, args.name);
+    let existing = await findNetwork(client, args.name);
+    if (existing && isUnfinished(existing.value, args.owner)) {
+      await deleteNetwork(client, args.name);
+      existing = undefined;
+    }
     if (existing) {
       const adopted = ownershipOf(existing.value.config, args.owner) !== "ours";
       return { id, state: { ...args, schemaVersion: 1, adopted, drift: [] } };
@@ -74,13 +87,14 @@ const lifecycle: Lifecycle<NetworkArgs, NetworkState> = {
   async read(id, state, client) {
     const network = (await shared(client, "networks", listNetworks)).find(({ name }) => name === id);
     if (!network) return state.leave ? state : undefined;
-    const drift = state.adopted ? [] : configDrift(comparable(state.config), network.config);
-    return { ...state, drift };
+    if (state.adopted) return { ...state, drift: [] };
+    const unfinished = isUnfinished(network, state.owner) ? [`network ${id} is pending`] : [];
+    return { ...state, drift: [...unfinished, ...configDrift(comparable(state.config), network.config)] };
   },
 
   async update(id, state, args, client) {
     const network = await findNetwork(client, id);
-    if (!network) {
+    if (!network || isUnfinished(network.value, args.owner)) {
       const created = await lifecycle.create(args, client);
       return created.state;
     }
