@@ -165,7 +165,8 @@ export class Host extends pulumi.ComponentResource {
       agents: Object.fromEntries(agents.map(([name, instance]) => [name, orEmpty(instance.ipv4)])),
       containers: Object.fromEntries(placements.map(([name, placement]) => [name, orEmpty(placement.pool)])),
     };
-    this.registerOutputs({});
+    // For the policy pack, which sees the new state only: what is on the host must still be declared.
+    this.registerOutputs({ protectedAgents: context.plan.protectedAgents });
   }
 }
 

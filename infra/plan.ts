@@ -1,7 +1,7 @@
 import { ownerMark } from "@taos-hosts/providers";
 import type { HostConfig } from "./config.ts";
 import type { HostFacts } from "./facts.ts";
-import { planAgents } from "./plan/agents.ts";
+import { planAgents, protectedAgents } from "./plan/agents.ts";
 import { planContainers, planParked, volumeRemarks } from "./plan/containers.ts";
 import { planImages } from "./plan/images.ts";
 import { planPools } from "./plan/pools.ts";
@@ -74,6 +74,7 @@ function planHost(host: HostConfig, facts: HostFacts, owner: (name: string) => s
       ...compatibilityRemarks(host, look, effective),
     ],
     containers: containerRows(host, look, effective, { actions, refusals }),
+    protectedAgents: protectedAgents(look, owner),
   };
 }
 
@@ -94,6 +95,7 @@ function unreachablePlan(host: HostConfig, reason: string): HostPlan {
     refusals: [],
     remarks: [],
     containers: [],
+    protectedAgents: [],
   };
 }
 

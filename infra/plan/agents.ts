@@ -31,6 +31,13 @@ export function planAgents(
   return findings;
 }
 
+/** Names of protected containers on the host that this stack made. */
+export function protectedAgents(look: HostLook, owner: OwnerOf): string[] {
+  return look.instances
+    .filter((one) => isOurs(one, owner) && parkedOf(one) === null && one.config[PROTECTED_KEY] !== "false")
+    .map(({ name }) => name);
+}
+
 interface AgentFacts {
   look: HostLook;
   name: string;

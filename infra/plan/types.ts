@@ -104,6 +104,8 @@ export interface HostPlan {
   /** Good to know; nothing depends on it. */
   remarks: string[];
   containers: ContainerRow[];
+  /** Names of protected containers on the host that this stack made: the policy pack wants each declared. */
+  protectedAgents: string[];
 }
 
 /** What would happen to the hosts of a stack. Plain JSON. */
