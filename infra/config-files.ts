@@ -1,8 +1,8 @@
 import { accessSync, constants, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
-import { VisibleError } from "@taos-hosts/providers";
-import { type AgentConfig, HOSTS_KEY, type HostConfig, type ImageSource } from "./config.ts";
+import { type ImageSource, VisibleError } from "@taos-hosts/providers";
+import { type AgentConfig, HOSTS_KEY, type HostConfig } from "./config.ts";
 import { configPath, quote } from "./config-text.ts";
 
 /**

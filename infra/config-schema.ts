@@ -1,6 +1,7 @@
 import {
   HostConnection,
   ImageAliasName,
+  type ImageSource,
   InstanceName,
   nearestNames,
   ObjectName,
@@ -122,12 +123,6 @@ const ImageObject = strict({
   url: z.string().max(4_096).optional(),
   sha256: z.string().optional(),
 });
-
-/** Where an image comes from when the host does not have it; paths as written until `checkFiles` made them absolute. */
-export type ImageSource =
-  | { file: string; sha256?: string }
-  | { metadata: string; rootfs: string }
-  | { url: string; sha256: string };
 
 const IMAGE_FORMS =
   "an image has one of: file; metadata and rootfs; url and sha256; none of them where the host has it already";

@@ -6,7 +6,7 @@ export function quote(text: string): string {
 }
 
 /** The text itself, cut after 60 characters. */
-export function shorten(text: string): string {
+function shorten(text: string): string {
   return text.length <= LONGEST ? text : `${text.slice(0, LONGEST)}… (${text.length} characters)`;
 }
 

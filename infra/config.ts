@@ -1,14 +1,15 @@
-import { type HostConnection, VisibleError } from "@taos-hosts/providers";
+import { type HostConnection, type ImageSource, VisibleError } from "@taos-hosts/providers";
 import { type ConfigIssue, hostIssues } from "./config-rules.ts";
-import { HostName, HostSchema, type ImageSource, type ParsedHost, type Ready } from "./config-schema.ts";
+import { HostName, HostSchema, type ParsedHost } from "./config-schema.ts";
 import { configPath } from "./config-text.ts";
-
-export type { ImageSource, Ready };
 
 /** Name of the config key, for messages. */
 export const HOSTS_KEY = "taos-hosts:hosts";
 
-/** One image to keep warm. Without a source it must be in the host's image store. */
+/**
+ * One image to keep warm. Without a source it must be in the host's image store. Paths are as written until
+ * `checkFiles` made them absolute.
+ */
 export interface ImageConfig {
   alias: string;
   source?: ImageSource;

@@ -1,10 +1,10 @@
-import { downloadImage, messageOf, progressFor, VisibleError } from "@taos-hosts/providers";
+import { checkImageFiles, downloadImage, messageOf, progressFor, VisibleError } from "@taos-hosts/providers";
 import { HOSTS_KEY, type HostConfig } from "./config.ts";
 import type { HostFacts } from "./facts.ts";
 
 /**
- * Brings images that a host lacks and the config gives by URL onto this machine and checks their hash, before
- * anything is written to any host. The resources then find them in the cache.
+ * Brings images that a host lacks and the config gives by URL onto this machine and checks the hash of these and of
+ * local files, before anything is written to any host. The resources then find them in the cache.
  * @throws VisibleError listing each that cannot be had, with its config path
  */
 export async function prefetchImages(
@@ -17,7 +17,11 @@ export async function prefetchImages(
     if (!known || "unreachable" in known) continue;
     const present = new Set(known.look.images.flatMap(({ aliases }) => aliases));
     for (const [index, { alias, source }] of host.images.entries()) {
-      if (!source || !("url" in source) || present.has(alias)) continue;
+      if (!source) continue;
+      const wrong = await checkImageFiles(source);
+      if (wrong !== undefined)
+        problems.push(`${HOSTS_KEY}.${host.name}.images[${index}]: ${wrong}. Correct it, or take the right file.`);
+      if (!("url" in source) || present.has(alias)) continue;
       try {
         await downloadImage(source.url, source.sha256, progressFor(host.name, `image ${alias}`));
       } catch (error) {

@@ -10,7 +10,7 @@ import { compatibilityRemarks } from "./plan/remarks.ts";
 import { containerRows } from "./plan/rows.ts";
 import type { HostPlan, Plan } from "./plan/types.ts";
 
-export type { Action, ActionKind, ContainerRow, Cost, HostPlan, Mode, Plan, Refusal } from "./plan/types.ts";
+export type { Action, ContainerRow, HostPlan, Plan } from "./plan/types.ts";
 
 /** Whose plan it is: ownership marks tell what this stack made. */
 export interface PlanContext {

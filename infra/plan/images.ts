@@ -60,6 +60,6 @@ export function planImages(
 }
 
 /** The project whose image store a project uses. */
-export function imageProject(look: HostLook, project: string): string {
+function imageProject(look: HostLook, project: string): string {
   return look.projects.some((one) => one.name === project && one.ownImages) ? project : "default";
 }

@@ -5,7 +5,7 @@ import { OWNER_KEY, poolContents, qualifiedName } from "../../providers/index.ts
 import { applyPlan } from "./apply-plan.ts";
 import { CONTEXT, HOST, owner, type World, world } from "./world.ts";
 
-const RUNS = { numRuns: 1_500 };
+const RUNS = { numRuns: 800 };
 
 /** Actions after which a container is gone: a pool may be empty then. */
 const FREEING = new Set(["delete-agent", "remove-parked", "replace-agent"]);
