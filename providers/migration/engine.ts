@@ -115,7 +115,7 @@ async function withMove<T>(
     try {
       return await task(move);
     } finally {
-      await lease.stop();
+      await lease.release();
     }
   });
 }
@@ -133,7 +133,6 @@ type Mode = "migrate" | "conclude";
 async function drive(move: Move, options: MigrationOptions, mode: Mode): Promise<MigrationResult> {
   let failure: Error | undefined;
   let recoveries = 0;
-  let begun = false;
   let moved = false;
   let seen = await observe(move.client, move.request.project, move.request.name);
   const first = stateOf(move, seen);
@@ -145,7 +144,6 @@ async function drive(move: Move, options: MigrationOptions, mode: Mode): Promise
       (seen.source?.instance ?? seen.named ?? seen.copy?.instance)?.name ?? move.request.name,
     );
     await move.lease.acquire(move.progress);
-    begun = true;
     await settleAll(move, seen);
     seen = await observe(move.client, move.request.project, move.request.name);
     const state = stateOf(move, seen);
@@ -155,16 +153,18 @@ async function drive(move: Move, options: MigrationOptions, mode: Mode): Promise
       seen = await look(move, seen);
     }
   }
-  for (;;) {
-    const state = stateOf(move, seen);
+  for (let stale = false; ; stale = true) {
+    let state: MigrationState | undefined;
     try {
+      if (stale) seen = await look(move, seen);
+      state = stateOf(move, seen);
       move.signal.throwIfAborted();
       if (state === "settled") {
         if (failure) throw asFailed(move, failure, seen);
-        if (isDone(move, seen, mode))
+        if (isDone(move, seen, mode)) {
           return { moved, ...(move.downtime === undefined ? {} : { downtime: move.downtime }) };
-        await begin(move, begun);
-        begun = true;
+        }
+        await begin(move);
       } else {
         const step = STEPS[state];
         if (!step) throw failure ?? deadEnd(state, seen, move.request.name);
@@ -176,11 +176,16 @@ async function drive(move: Move, options: MigrationOptions, mode: Mode): Promise
         if (state === "undoJournal") move.progress(`undone: "${move.request.name}" is as it was`);
       }
     } catch (error) {
-      if (error === failure || state === "settled" || move.signal.aborted || isFinal(error)) throw error;
-      if (isPassing(error) && recoveries < RECOVERIES) {
+      if (move.signal.aborted || isFinal(error)) throw error;
+      if (recoveries < RECOVERIES && (isPassing(error) || !(await filesReachable(move)))) {
         recoveries += 1;
         await recover(move, seen, error);
-      } else if (failure === undefined && UNDO_ON_FAILURE.includes(state) && seen.source) {
+      } else if (
+        failure === undefined &&
+        state !== undefined &&
+        UNDO_ON_FAILURE.includes(state) &&
+        seen.source
+      ) {
         // What failed may still be under way on the host.
         await settleAll(move, seen, BEFORE_UNDO).catch(() => undefined);
         seen = await look(move, seen);
@@ -189,22 +194,26 @@ async function drive(move: Move, options: MigrationOptions, mode: Mode): Promise
         move.progress(`undoing: ${failure.message}`);
         await decideUndo(move, seen, failure.message);
       } else {
-        throw failure ? asHalfUndone(move, failure, error) : error;
+        throw failure && state !== "settled" ? asHalfUndone(move, failure, error) : error;
       }
     }
-    seen = await look(move, seen);
   }
 }
 
+/** False once the daemon through whose root they are reached is gone. */
+function filesReachable(move: Move): Promise<boolean> {
+  return move.files.exists("storage-pools");
+}
+
 /** Writes the journal of a new migration: the first write to the container. */
-async function begin(move: Move, leased: boolean): Promise<void> {
+async function begin(move: Move): Promise<void> {
   const { request } = move;
   const named = (await findInstance(move.client, request))?.value;
   if (!named) throw deadEnd("absent", { named: undefined, source: undefined, copy: undefined }, request.name);
   move.progress(`looking whether "${named.name}" can move to pool "${request.target}"`);
   const facts = await preflight(move, named);
   move.lease.ref = refOf(move, request.name);
-  if (!leased) await move.lease.acquire(move.progress);
+  await move.lease.acquire(move.progress);
   const journal: SourceJournal = {
     role: "source",
     id: randomUUID(),
@@ -220,7 +229,6 @@ async function begin(move: Move, leased: boolean): Promise<void> {
     owner: request.owner,
   };
   await changeInstance(move.client, refOf(move, request.name), (now) => {
-    if (leased) return { config: { ...journalEntry(journal), ...move.lease.entry() } };
     move.lease.assertHeld(now);
     // Another run came and went between our look and our lease.
     if (rootPool(now) !== facts.from)

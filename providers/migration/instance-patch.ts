@@ -1,4 +1,5 @@
-import { isPreconditionFailed, VisibleError } from "../errors.ts";
+import { setTimeout as delay } from "node:timers/promises";
+import { IncusApiError, isNotFound, isPreconditionFailed, VisibleError } from "../errors.ts";
 import type { IncusClient } from "../incus/client.ts";
 import { findInstance, type InstanceRef, patchInstance, putInstance } from "../incus/instances.ts";
 import { withLock } from "../incus/lock.ts";
@@ -6,6 +7,12 @@ import type { Instance } from "../incus/schemas.ts";
 
 /** Attempts of one read-modify-write; each loss means that somebody else changed the instance meanwhile. */
 const ATTEMPTS = 8;
+/**
+ * Milliseconds that writes are refused at most while Incus still works on the instance: it shows "Stopped" while it
+ * takes devices and mounts down, and answers writes with "busy" until that is done. Nothing tells when it is.
+ */
+const BUSY_DEADLINE = 15_000;
+const BUSY_EVERY = 50;
 /** Milliseconds that Incus may take to apply settings. */
 const DEADLINE = 60_000;
 
@@ -26,7 +33,8 @@ export async function changeInstance(
   decide: (instance: Instance) => Change | undefined,
 ): Promise<Instance> {
   return withLock(`change:${client.key}:${ref.project}/${ref.name}`, async () => {
-    for (let attempt = 1; ; attempt++) {
+    const busyUntil = performance.now() + BUSY_DEADLINE;
+    for (let conflicts = 0; ; ) {
       const found = await findInstance(client, ref);
       if (!found) throw new VisibleError(`Instance "${ref.name}" of project "${ref.project}" is gone.`);
       const change = decide(found.value);
@@ -34,7 +42,14 @@ export async function changeInstance(
       try {
         return await write(client, ref, found.value, change, found.etag);
       } catch (error) {
-        if (!isPreconditionFailed(error) || attempt === ATTEMPTS) throw error;
+        if (isPreconditionFailed(error)) {
+          conflicts += 1;
+          if (conflicts === ATTEMPTS) throw error;
+        } else {
+          if (!(error instanceof IncusApiError) || isNotFound(error) || performance.now() > busyUntil)
+            throw error;
+          await delay(BUSY_EVERY);
+        }
       }
     }
   });

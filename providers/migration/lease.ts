@@ -6,7 +6,7 @@ import type { IncusClient } from "../incus/client.ts";
 import { findInstance, type InstanceRef } from "../incus/instances.ts";
 import type { Instance } from "../incus/schemas.ts";
 import type { Progress } from "../progress.ts";
-import { changeInstance } from "./instance-patch.ts";
+import { type Change, changeInstance } from "./instance-patch.ts";
 import { isAlive, ownIdentity } from "./machine.ts";
 import { LEASE_KEY } from "./names.ts";
 
@@ -66,6 +66,7 @@ export class Lease {
         throw this.refusal(now);
       return { config: this.entry() };
     });
+    clearInterval(this.timer);
     this.timer = setInterval(() => {
       this.beating = this.beating.then(() => this.renew());
     }, BEAT);
@@ -90,10 +91,15 @@ export class Lease {
     throw lost;
   }
 
-  /** Stops the signs of life. The key itself goes with the journal. */
-  async stop(): Promise<void> {
+  /** Ends the signs of life and removes the lease: the next run need not wait. What is unfinished is in the journal. */
+  async release(): Promise<void> {
+    if (this.timer === undefined) return;
     clearInterval(this.timer);
     await this.beating;
+    const remove = (instance: Instance): Change | undefined =>
+      leaseOf(instance)?.run === this.run ? { config: { [LEASE_KEY]: "" } } : undefined;
+    // A host that is away keeps the key. It hinders nobody: this process is gone soon.
+    await changeInstance(this.client, this.ref, remove).catch(() => undefined);
   }
 
   private async renew(): Promise<void> {

@@ -14,6 +14,8 @@ export interface MoveRequest extends InstanceRef {
   stopTimeout: number;
   /** A command that must succeed in the container once it runs from the new pool. */
   health?: string[] | undefined;
+  /** Milliseconds that a started container has to prove healthy. @default 60000 */
+  healthTimeout?: number | undefined;
   /** How many containers of the host may move at the same time. @default 1 */
   migrateParallel?: number | undefined;
   /** Ownership mark of the stack, kept on the parked source. */

@@ -1,4 +1,5 @@
 import { VisibleError } from "../errors.ts";
+import { openHostFiles } from "../host-files.ts";
 import type { IncusClient } from "../incus/client.ts";
 import { deleteInstance, findInstance, type InstanceRef, renameInstance } from "../incus/instances.ts";
 import type { Instance } from "../incus/schemas.ts";
@@ -9,7 +10,8 @@ import { JOURNAL_KEY, PARKED_KEY, parkedName } from "./names.ts";
 import { listProjectInstances } from "./observation.ts";
 import { originalsOf, type ParkedRecord, parkedRecordOf, parkedSettings } from "./parking.ts";
 import { rootPool } from "./root-device.ts";
-import { startInstance, stopInstance, unparkSettings } from "./swap.ts";
+import { stopInstance } from "./stop.ts";
+import { startInstance, unparkSettings } from "./swap.ts";
 
 /** Milliseconds to rename an instance. */
 const RENAME_DEADLINE = 120_000;
@@ -68,6 +70,7 @@ export async function park(
     await stopInstance(client, ref, {
       timeout: options.stopTimeout ?? STOP_TIMEOUT,
       force: options.forceStop ?? false,
+      files: await openHostFiles(client),
     });
   }
   const wasRunning = found.status !== "Stopped";

@@ -26,6 +26,7 @@ export async function alignSnapshots(
   let present = await listSnapshots(move.client, copyRef);
   if (!sameRecords(wanted, present)) {
     move.progress(`carrying over ${wanted.length} snapshots`);
+    move.comparedSnapshots.clear();
     await refresh(move, source, copy, journal);
     await move.reached("snapshots carried");
     present = await listSnapshots(move.client, copyRef);

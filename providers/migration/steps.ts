@@ -8,15 +8,8 @@ import type { Observation, Seen } from "./observation.ts";
 import { endOrphans } from "./orphans.ts";
 import { alignSnapshots } from "./snapshots.ts";
 import { type MigrationState, STATES } from "./states.ts";
-import {
-  dressCopy,
-  parkSettings,
-  rename,
-  startInstance,
-  stopInstance,
-  undressCopy,
-  unparkSettings,
-} from "./swap.ts";
+import { stopInstance } from "./stop.ts";
+import { dressCopy, parkSettings, rename, startInstance, undressCopy, unparkSettings } from "./swap.ts";
 import {
   copyAll,
   copyFinally,
@@ -38,6 +31,9 @@ type Step = (move: Move, seen: Observation) => Promise<void>;
 export const STEPS: { [State in MigrationState]?: Step } = {
   async intended(move, seen) {
     const { instance, journal } = source(seen);
+    // What was known of a copy before is not true of a new one.
+    move.comparedSnapshots.clear();
+    move.roundsDone = false;
     await createCopy(move, instance, journal);
     await move.reached("clone created");
     await endOrphans(move.files.path(...volumesOf(move, journal).copy));
@@ -77,7 +73,12 @@ export const STEPS: { [State in MigrationState]?: Step } = {
     }
     const { stopTimeout: timeout, forceStop: force } = move.request;
     move.progress("stopping the container");
-    await stopInstance(move.client, refOf(move, journal.name), { timeout, force, signal: move.signal });
+    await stopInstance(move.client, refOf(move, journal.name), {
+      timeout,
+      force,
+      files: move.files,
+      signal: move.signal,
+    });
     move.downSince = performance.now();
   },
 
@@ -161,7 +162,8 @@ export const STEPS: { [State in MigrationState]?: Step } = {
     const { journal } = source(seen);
     const { instance, running } = copy(seen);
     const ref = refOf(move, instance.name);
-    if (running) await stopInstance(move.client, ref, { timeout: UNHEALTHY_STOP, force: true });
+    if (running)
+      await stopInstance(move.client, ref, { timeout: UNHEALTHY_STOP, force: true, files: move.files });
     await undressCopy(move, instance.name);
     await rename(move, instance.name, journal.copy);
   },

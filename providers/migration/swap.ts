@@ -1,6 +1,5 @@
-import { DeadlineError, IncusApiError, messageOf, VisibleError } from "../errors.ts";
 import type { IncusClient } from "../incus/client.ts";
-import { findInstance, type InstanceRef, renameInstance, setInstanceState } from "../incus/instances.ts";
+import { type InstanceRef, renameInstance, setInstanceState } from "../incus/instances.ts";
 import type { Instance } from "../incus/schemas.ts";
 import { changeInstance } from "./instance-patch.ts";
 import { type CopyJournal, journalEntry, type Originals, type SourceJournal } from "./journal.ts";
@@ -11,37 +10,6 @@ import { rootDevice } from "./root-device.ts";
 
 /** Milliseconds for Incus to rename or start an instance. */
 const DEADLINE = 120_000;
-/** Milliseconds that a stop operation may take beyond its own timeout. */
-const STOP_SLACK = 15_000;
-
-/**
- * Stops an instance, gently; by force only where that was asked for.
- * @throws VisibleError where it ignores the signal
- */
-export async function stopInstance(
-  client: IncusClient,
-  ref: InstanceRef,
-  options: { timeout: number; force: boolean; signal?: AbortSignal },
-): Promise<void> {
-  const seconds = Math.max(1, Math.ceil(options.timeout / 1000));
-  const wait = {
-    deadline: seconds * 1000 + STOP_SLACK,
-    ...(options.signal ? { signal: options.signal } : {}),
-  };
-  try {
-    await setInstanceState(client, ref, { action: "stop", timeout: seconds }, wait);
-    return;
-  } catch (error) {
-    if (!(error instanceof IncusApiError || error instanceof DeadlineError)) throw error;
-    if ((await findInstance(client, ref))?.value.status === "Stopped") return;
-    if (!options.force) {
-      throw new VisibleError(
-        `"${ref.name}" did not stop within ${seconds} s (${messageOf(error)}). It may still be booting: run again later, raise its stopTimeout, or name it in optIn.forceStop.`,
-      );
-    }
-  }
-  await setInstanceState(client, ref, { action: "stop", force: true }, { deadline: DEADLINE });
-}
 
 /** Takes addresses and autostart from the source and keeps what they were, in one write. The name is still its own. */
 export async function parkSettings(move: Move, journal: SourceJournal, at: string): Promise<void> {

@@ -23,11 +23,11 @@ export async function verifyCopy(
   journal: SourceJournal,
   changed: readonly Buffer[],
 ): Promise<void> {
-  const flushed = flush(move.files, volumesOf(move, journal).copy);
+  const pass = await passOf(move, journal, {});
   const [left, content] = await Promise.all([
-    differences(await passOf(move, journal, {})),
+    differences(pass),
     changed.length > 0 ? differences(changedPass(move, journal, changed)) : [],
-    flushed,
+    flush(move.files, volumesOf(move, journal).copy),
   ]);
   const count = left.length + content.length;
   if (count === 0) return;
@@ -40,7 +40,7 @@ export async function verifyCopy(
 export async function proveHealth(move: Move, wantedAddresses: readonly string[]): Promise<void> {
   const { client, request, signal } = move;
   const ref = refOf(move, request.name);
-  const end = performance.now() + HEALTH_DEADLINE;
+  const end = performance.now() + (request.healthTimeout ?? HEALTH_DEADLINE);
   for (;;) {
     const complaint = await look();
     if (complaint === undefined) return;

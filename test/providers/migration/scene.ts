@@ -77,16 +77,15 @@ export async function run(
 }
 
 /** The process that a killed provider is: ends itself with SIGKILL at `dieAt`. @returns what it printed */
-export async function runAndDie(
-  daemon: IncusDaemon,
-  request: MoveRequest,
-  dieAt: string,
-  wrapper: string[] = [],
-): Promise<string> {
+export async function runAndDie(daemon: IncusDaemon, request: MoveRequest, dieAt: string): Promise<string> {
   const script = `${import.meta.dirname}/migrate-child.ts`;
   const argument = JSON.stringify({ socketPath: daemon.socketPath, request, dieAt });
-  const [file = "", ...args] = [...wrapper, process.execPath, script, argument];
-  const result = await execa(file, args, { reject: false, all: true, stdin: "ignore", timeout: 60_000 });
+  const result = await execa(process.execPath, [script, argument], {
+    reject: false,
+    all: true,
+    stdin: "ignore",
+    timeout: 60_000,
+  });
   return result.all;
 }
 
@@ -144,11 +143,13 @@ export function differencesOf(
 
 /** Deletes all instances of the host. */
 export async function clear(daemon: IncusDaemon): Promise<void> {
-  const instances = await daemon.query<{ name: string; project: string }[]>(
+  const instances = await daemon.query<{ name: string; project: string; config: Record<string, string> }[]>(
     "/1.0/instances?recursion=1&all-projects=true",
   );
-  for (const { name, project } of instances) {
-    await daemon.incus("config", "set", name, "security.protection.delete=false", `--project=${project}`);
+  for (const { name, project, config } of instances) {
+    if (config["security.protection.delete"] === "true") {
+      await daemon.incus("config", "set", name, "security.protection.delete=false", `--project=${project}`);
+    }
     await daemon.incus("delete", "--force", name, `--project=${project}`);
   }
 }
