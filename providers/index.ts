@@ -27,7 +27,7 @@ export { ProfileDevices } from "./profile-devices.ts";
 export { progressFor } from "./progress.ts";
 export { qualifiedName } from "./root-disk.ts";
 export { StoragePool } from "./storage-pool.ts";
-export { type ImageSource, WarmImage } from "./warm-image.ts";
+export { checkImageFiles, type ImageSource, WarmImage } from "./warm-image.ts";
 
 const PROVIDERS: Record<Kind, DynamicProvider> = {
   Instance: instanceProvider,

@@ -231,7 +231,7 @@ async function ensure(args: WarmImageArgs, client: IncusClient, reimport: boolea
 }
 
 /** Files given by path are there and hash right, before anything is written anywhere. */
-async function checkImageFiles(source: ImageSource): Promise<string | undefined> {
+export async function checkImageFiles(source: ImageSource): Promise<string | undefined> {
   const paths = "file" in source ? [source.file] : "rootfs" in source ? [source.metadata, source.rootfs] : [];
   const missing = paths.find((path) => !existsSync(resolve(path)));
   if (missing !== undefined) return `image file ${missing} does not exist`;
