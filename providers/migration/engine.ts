@@ -158,6 +158,7 @@ async function drive(move: Move, options: MigrationOptions, mode: Mode): Promise
     try {
       if (stale) seen = await look(move, seen);
       state = stateOf(move, seen);
+      if (seen.source) move.lease.ref = refOf(move, seen.source.instance.name);
       move.signal.throwIfAborted();
       if (state === "settled") {
         if (failure) throw asFailed(move, failure, seen);
@@ -168,7 +169,6 @@ async function drive(move: Move, options: MigrationOptions, mode: Mode): Promise
       } else {
         const step = STEPS[state];
         if (!step) throw failure ?? deadEnd(state, seen, move.request.name);
-        if (seen.source) move.lease.ref = refOf(move, seen.source.instance.name);
         await options.onStep?.(`before ${state}`);
         await step(move, seen);
         await options.onStep?.(`after ${state}`);

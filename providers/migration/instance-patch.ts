@@ -32,7 +32,7 @@ export async function changeInstance(
   ref: InstanceRef,
   decide: (instance: Instance) => Change | undefined,
 ): Promise<Instance> {
-  return withLock(`change:${client.key}:${ref.project}/${ref.name}`, async () => {
+  return exclusively(client, ref, async () => {
     const busyUntil = performance.now() + BUSY_DEADLINE;
     for (let conflicts = 0; ; ) {
       const found = await findInstance(client, ref);
@@ -53,6 +53,11 @@ export async function changeInstance(
       }
     }
   });
+}
+
+/** Runs `task` while this process writes nothing else to the instance: Incus answers a second writer with "busy". */
+export function exclusively<T>(client: IncusClient, ref: InstanceRef, task: () => Promise<T>): Promise<T> {
+  return withLock(`change:${client.key}:${ref.project}/${ref.name}`, task);
 }
 
 async function write(

@@ -102,15 +102,20 @@ async function stopByIncus(
   ref: InstanceRef,
   options: StopOptions,
 ): Promise<string | undefined> {
-  const seconds = Math.max(1, Math.ceil(options.timeout / 1000));
+  const end = performance.now() + options.timeout;
   const abort = options.signal ? { signal: options.signal } : {};
-  const wait = { deadline: seconds * 1000 + SLACK, ...abort };
-  try {
-    await setInstanceState(client, ref, { action: "stop", timeout: seconds }, wait);
-    return undefined;
-  } catch (error) {
-    if (!(error instanceof IncusApiError || error instanceof DeadlineError)) throw error;
-    if ((await findInstance(client, ref))?.value.status === "Stopped") return undefined;
-    return ` (${messageOf(error)})`;
+  for (;;) {
+    const seconds = Math.max(1, Math.ceil((end - performance.now()) / 1000));
+    try {
+      const wait = { deadline: seconds * 1000 + SLACK, ...abort };
+      await setInstanceState(client, ref, { action: "stop", timeout: seconds }, wait);
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof IncusApiError || error instanceof DeadlineError)) throw error;
+      if ((await findInstance(client, ref))?.value.status === "Stopped") return undefined;
+      // Refused at once: Incus was busy with it.
+      if (performance.now() > end - EVERY) return ` (${messageOf(error)})`;
+      await delay(EVERY, undefined, abort);
+    }
   }
 }

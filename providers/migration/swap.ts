@@ -1,7 +1,7 @@
 import type { IncusClient } from "../incus/client.ts";
 import { type InstanceRef, renameInstance, setInstanceState } from "../incus/instances.ts";
 import type { Instance } from "../incus/schemas.ts";
-import { changeInstance } from "./instance-patch.ts";
+import { changeInstance, exclusively } from "./instance-patch.ts";
 import { type CopyJournal, journalEntry, type Originals, type SourceJournal } from "./journal.ts";
 import { type Move, refOf } from "./move.ts";
 import { CREATED_AT_KEY, JOURNAL_KEY, LAST_USED_AT_KEY, LEASE_KEY, PARKED_KEY } from "./names.ts";
@@ -35,7 +35,10 @@ export async function parkSettings(move: Move, journal: SourceJournal, at: strin
 
 /** Renames an instance; Incus refuses while it runs. */
 export async function rename(move: Move, from: string, to: string): Promise<void> {
-  await renameInstance(move.client, refOf(move, from), to, { deadline: DEADLINE, signal: move.signal });
+  const ref = refOf(move, from);
+  await exclusively(move.client, ref, () =>
+    renameInstance(move.client, ref, to, { deadline: DEADLINE, signal: move.signal }),
+  );
 }
 
 /**
@@ -123,7 +126,9 @@ export async function unparkSettings(
 
 /** Starts an instance. @throws IncusApiError with Incus' reason */
 export async function startInstance(client: IncusClient, ref: InstanceRef): Promise<void> {
-  await setInstanceState(client, ref, { action: "start" }, { deadline: DEADLINE });
+  await exclusively(client, ref, () =>
+    setInstanceState(client, ref, { action: "start" }, { deadline: DEADLINE }),
+  );
 }
 
 /**
