@@ -42,7 +42,7 @@ export const SourceJournal = z.object({
   lastUsedAt: z.string(),
   /** When the migration began, ISO 8601 by the clock of the machine that runs it. */
   startedAt: z.string(),
-  /** Seconds since 1970 by the clock of the host's files, before the first byte was copied. */
+  /** Seconds since 1970 by the host's clock: what changed before is in the copy by content, not only by size and date. */
   copiedSince: z.number(),
   owner: z.string(),
   originals: Originals.optional(),

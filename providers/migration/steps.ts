@@ -11,6 +11,7 @@ import { type MigrationState, STATES } from "./states.ts";
 import { stopInstance } from "./stop.ts";
 import { dressCopy, parkSettings, rename, startInstance, undressCopy, unparkSettings } from "./swap.ts";
 import {
+  beginOfCopy,
   copyAll,
   copyFinally,
   copyRounds,
@@ -34,6 +35,7 @@ export const STEPS: { [State in MigrationState]?: Step } = {
     // What was known of a copy before is not true of a new one.
     move.comparedSnapshots.clear();
     move.roundsDone = false;
+    const copiedSince = await beginOfCopy(move, journal);
     await createCopy(move, instance, journal);
     await move.reached("clone created");
     await endOrphans(move.files.path(...volumesOf(move, journal).copy));
@@ -43,6 +45,7 @@ export const STEPS: { [State in MigrationState]?: Step } = {
     await move.reached("snapshots compared");
     await copyAll(move, journal);
     await move.reached("first copy");
+    await writeSource(move, journal.name, { ...journal, copiedSince });
     await writeCopy(move, journal.copy, { phase: "seeded" });
   },
 
@@ -56,11 +59,11 @@ export const STEPS: { [State in MigrationState]?: Step } = {
     const { instance, journal, running } = source(seen);
     await endOrphans(move.files.path(...volumesOf(move, journal).copy));
     await alignSnapshots(move, instance, copy(seen).instance, journal);
-    if (running) await copyRounds(move, journal);
+    const copiedSince = running ? await copyRounds(move, journal) : journal.copiedSince;
     // Written back now, so that the flush after the stop finds little to do.
     await flush(move.files, volumesOf(move, journal).copy);
     move.roundsDone = true;
-    await writeSource(move, journal.name, { ...journal, phase: "stopping" });
+    await writeSource(move, journal.name, { ...journal, phase: "stopping", copiedSince });
   },
 
   async stopping(move, seen) {
@@ -68,8 +71,9 @@ export const STEPS: { [State in MigrationState]?: Step } = {
     // Resumed: much may have changed since the last round.
     if (!move.roundsDone) {
       await endOrphans(move.files.path(...volumesOf(move, journal).copy));
-      await copyRounds(move, journal);
+      const copiedSince = await copyRounds(move, journal);
       move.roundsDone = true;
+      await writeSource(move, journal.name, { ...journal, copiedSince });
     }
     const { stopTimeout: timeout, forceStop: force } = move.request;
     move.progress("stopping the container");

@@ -11,7 +11,7 @@ import { endOrphans } from "./orphans.ts";
 import { rootDevice } from "./root-device.ts";
 import { estimate, type RsyncPass, type RsyncProgress, type RsyncResult, synchronize } from "./rsync.ts";
 import { ensureSpace } from "./space.ts";
-import { changedSince, membersToCopy, snapshotVolumeOf, type Volume, volumeOf } from "./volume.ts";
+import { changedSince, flush, membersToCopy, snapshotVolumeOf, type Volume, volumeOf } from "./volume.ts";
 
 /** Milliseconds for one copy of all of a container; slow media and large containers take hours. */
 export const COPY_DEADLINE = 6 * 3_600_000;
@@ -21,8 +21,8 @@ const SMALL_FILES = 100;
 /** A further live round must move at most this part of the one before. */
 const SHRINKING = 0.7;
 const MOST_ROUNDS = 8;
-/** Seconds before the first copy from which on changes count as made during it: writes through a mapping may date back. */
-export const LOOK_BACK = 120;
+/** Milliseconds between two lines of progress. */
+const PROGRESS_EVERY = 2_000;
 
 /** Where the source's and the copy's files are while the copy has its own name. */
 export function volumesOf(move: Move, journal: SourceJournal): { source: Volume; copy: Volume } {
@@ -128,31 +128,54 @@ export async function copyAll(move: Move, journal: SourceJournal): Promise<void>
   await transfer(move, await passOf(move, journal, { live: true, checksum: true }), "copying");
 }
 
-/** Copies what changed, again and again, until little is left or it no longer gets less. The source may run. */
-export async function copyRounds(move: Move, journal: SourceJournal): Promise<void> {
+/**
+ * Copies what changed, again and again, until little is left or it no longer gets less. The source may run.
+ * @returns the moment since which changes may be missing in the copy, as in the journal's `copiedSince`
+ */
+export async function copyRounds(move: Move, journal: SourceJournal): Promise<number> {
   let before = Number.POSITIVE_INFINITY;
+  let { copiedSince } = journal;
   for (let round = 1; round <= MOST_ROUNDS; round++) {
+    const began = await beginOfCopy(move, journal);
     const { bytes, files } = await transfer(
       move,
       await passOf(move, journal, { live: true }),
       `live round ${round}`,
     );
+    const changed = await changedSince(move.files, volumesOf(move, journal).source, copiedSince, move.signal);
+    if (changed.length > 0) await synchronize({ ...changedPass(move, journal, changed), live: true });
+    copiedSince = began;
     move.progress(`live round ${round} done: ${files} files, ${formatBytes(bytes)}`);
     await move.reached(`round ${round}`);
-    if ((bytes <= SMALL_BYTES && files <= SMALL_FILES) || bytes > before * SHRINKING) return;
+    if ((bytes <= SMALL_BYTES && files <= SMALL_FILES) || bytes > before * SHRINKING) break;
     before = bytes;
   }
+  return copiedSince;
 }
 
 /**
- * The pass after the stop. Files whose inode changed since the first copy are compared by content as well: a write
- * through a memory mapping, or one whose date was set back, changes neither size nor date.
+ * The moment before a copy, in seconds since 1970. The source is flushed after it: pages that a program has mapped
+ * are clean then, so that a later write through the mapping changes the inode's time.
+ */
+export async function beginOfCopy(move: Move, journal: SourceJournal): Promise<number> {
+  // A second for clocks that count coarsely.
+  const now = Date.now() / 1000 - 1;
+  await flush(move.files, volumesOf(move, journal).source);
+  return now;
+}
+
+/**
+ * The pass after the stop. Files whose inode changed since the last live round are compared by content as well: a
+ * write through a memory mapping, or one whose date was set back, changes neither size nor date.
  */
 export async function copyFinally(move: Move, journal: SourceJournal): Promise<Buffer[]> {
   const { source, copy } = volumesOf(move, journal);
   await endOrphans(move.files.path(...copy));
-  const { bytes, files } = await transfer(move, await passOf(move, journal, {}), "final pass");
-  const changed = await changedSince(move.files, source, journal.copiedSince - LOOK_BACK, move.signal);
+  const pass = await passOf(move, journal, {});
+  const [{ bytes, files }, changed] = await Promise.all([
+    transfer(move, pass, "final pass"),
+    changedSince(move.files, source, journal.copiedSince, move.signal),
+  ]);
   if (changed.length > 0) await synchronize(changedPass(move, journal, changed));
   move.progress(`final pass done: ${files} files, ${formatBytes(bytes)}`);
   return changed;
@@ -180,7 +203,10 @@ export async function passOf(
 }
 
 async function transfer(move: Move, pass: RsyncPass, phase: string): Promise<RsyncResult> {
+  let last = performance.now();
   const onProgress = ({ bytes, percent, rate }: RsyncProgress): void => {
+    if (performance.now() - last < PROGRESS_EVERY) return;
+    last = performance.now();
     move.progress(`${phase}: ${formatBytes(bytes)}, ${percent} %, ${rate}`);
   };
   try {

@@ -1,0 +1,138 @@
+import { parseArgs } from "node:util";
+import { execa } from "execa";
+import { IncusClient } from "../providers/incus/client.ts";
+import { migrate } from "../providers/migration/engine.ts";
+import { type IncusDaemon, startDaemon } from "../test/testbed/daemon.ts";
+import { buildBigImage, importImage } from "../test/testbed/images.ts";
+
+/*
+ * Measures a migration against Incus' own move of a twin, in the same run on the same private daemon:
+ * node script/benchmark-migration.ts [--size 494MB] [--size 2GB] [--snapshots 0]
+ */
+const SIZES: Record<string, { fileCount: number; bytes: number; target: number }> = {
+  "494MB": { fileCount: 8_400, bytes: 494e6, target: 0.4 },
+  "2GB": { fileCount: 34_000, bytes: 2e9, target: 0.2 },
+};
+/** Ceiling of the pool's growth, as a part of the root's size, while the base image is warm. */
+const GROWTH_TARGET = 0.2;
+
+interface Figures {
+  size: string;
+  ours: number;
+  theirs: number;
+  grown: number;
+  theirsGrown: number;
+  root: number;
+}
+
+const { values } = parseArgs({
+  options: { size: { type: "string", multiple: true }, snapshots: { type: "string", default: "0" } },
+});
+const results: Figures[] = [];
+for (const size of values.size ?? Object.keys(SIZES)) {
+  results.push(await measure(size, Number(values.snapshots)));
+}
+let missed = false;
+for (const { size, ours, theirs, grown, theirsGrown, root } of results) {
+  const ratio = ours / theirs;
+  const growth = grown / root;
+  const target = SIZES[size]?.target ?? 0;
+  missed ||= ratio > target || growth > GROWTH_TARGET;
+  print(
+    `${size}: stopped for ${seconds(ours)}, incus move + start ${seconds(theirs)}: ratio ${ratio.toFixed(2)} (at most ${target}); pool grew by ${percent(growth)} of the root (at most ${percent(GROWTH_TARGET)}), incus move by ${percent(theirsGrown / root)}`,
+  );
+}
+process.exit(missed ? 1 : 0);
+
+async function measure(size: string, snapshots: number): Promise<Figures> {
+  const wanted = SIZES[size];
+  if (!wanted) throw new Error(`Sizes: ${Object.keys(SIZES).join(", ")}`);
+  const image = await buildBigImage(wanted);
+  const daemon = await startDaemon({ name: "bench-migration" });
+  try {
+    const fingerprint = await importImage(daemon, "big", image);
+    await daemon.incus("storage", "create", "default", "dir");
+    await daemon.incus(
+      "storage",
+      "create",
+      "cow",
+      "btrfs",
+      `size=${Math.ceil((wanted.bytes * 5) / 1e9) + 2}GiB`,
+    );
+    await daemon.incus("network", "create", "incusbr0", "ipv6.address=none");
+    await daemon.incus("profile", "device", "add", "default", "root", "disk", "path=/", "pool=default");
+    await daemon.incus("profile", "device", "add", "default", "eth0", "nic", "network=incusbr0");
+    print(`${size}: warming image ${fingerprint.slice(0, 12)}`);
+    await daemon.incus("create", "big", "warm", "--storage=cow");
+    await daemon.incus("delete", "warm");
+    for (const name of ["mary", "twin"]) await makeAgent(daemon, name, snapshots);
+
+    const before = await used(daemon);
+    const ours = await moveOurs(daemon);
+    const between = await used(daemon);
+    const theirs = await moveTheirs(daemon);
+    const after = await used(daemon);
+    const root = Number(
+      (await execa("du", ["-s", "--block-size=1", daemon.rootfs("cow", "twin")])).stdout.split("\t")[0],
+    );
+    return { size, ours, theirs, grown: between - before, theirsGrown: after - between, root };
+  } finally {
+    await daemon.remove();
+  }
+}
+
+/** A container with some memory of its own: new files, changed ones, links. */
+async function makeAgent(daemon: IncusDaemon, name: string, snapshots: number): Promise<void> {
+  await daemon.incus("launch", "big", name);
+  const memory =
+    "mkdir /memory; for n in $(seq 50); do head -c 400000 /dev/urandom >/memory/$n; done; ln /memory/1 /memory/one";
+  await daemon.incus("exec", name, "--", "sh", "-c", memory);
+  for (let n = 1; n <= snapshots; n++) await daemon.incus("snapshot", "create", name, `s${n}`);
+  await daemon.ipv4(name);
+}
+
+/** Milliseconds from stopped to started. */
+async function moveOurs(daemon: IncusDaemon): Promise<number> {
+  const client = new IncusClient({ name: daemon.name, connection: `unix:${daemon.socketPath}` });
+  const request = { project: "default", name: "mary", target: "cow", owner: "benchmark" };
+  const started = performance.now();
+  const { downtime } = await migrate(
+    client,
+    { ...request, forceStop: false, stopTimeout: 30_000 },
+    { progress: (line) => print(`  ${seconds(performance.now() - started)} ${line}`) },
+  );
+  await client.close();
+  return downtime ?? Number.NaN;
+}
+
+/** Milliseconds of Incus' own way, without the stop. */
+async function moveTheirs(daemon: IncusDaemon): Promise<number> {
+  await daemon.incus("stop", "twin");
+  const started = performance.now();
+  await execa("incus", ["move", "twin", "--storage=cow"], {
+    env: daemon.env,
+    stdin: "ignore",
+    timeout: 600_000,
+  });
+  await daemon.incus("start", "twin");
+  return performance.now() - started;
+}
+
+/** Bytes in use on the target pool, everything written out. */
+async function used(daemon: IncusDaemon): Promise<number> {
+  await execa("sync");
+  const { space } = await daemon.query<{ space: { used: number } }>("/1.0/storage-pools/cow/resources");
+  return space.used;
+}
+
+function seconds(milliseconds: number): string {
+  return `${(milliseconds / 1000).toFixed(2)} s`;
+}
+
+function percent(part: number): string {
+  return `${(part * 100).toFixed(0)} %`;
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
