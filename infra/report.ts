@@ -71,9 +71,9 @@ function actionLine(action: Action): string {
   return `${action.object}: ${action.kind}: ${action.reason}${cost}`;
 }
 
-function spaceWords({ spaceNeeded, spaceThere }: NonNullable<Action["cost"]>): string {
+function spaceWords({ spaceNeeded, sharesImage, spaceThere }: NonNullable<Action["cost"]>): string {
   if (spaceNeeded === null || spaceThere === null) return "";
-  return `; needs ${formatBytes(spaceNeeded)} of ${formatBytes(spaceThere)}`;
+  return `; needs ${sharesImage ? "at most " : ""}${formatBytes(spaceNeeded)} of ${formatBytes(spaceThere)}`;
 }
 
 /** `nothing to do`, or how much of what. */

@@ -8,7 +8,7 @@ import {
   STAGE_KEY,
 } from "@taos-hosts/providers";
 import type { AgentConfig, HostConfig } from "../config.ts";
-import { findInstance } from "./containers.ts";
+import { findInstance } from "./lookup.ts";
 import { parkedOf } from "./parked.ts";
 import type { EffectivePool } from "./pools.ts";
 import { type Findings, noFindings } from "./types.ts";

@@ -1,4 +1,4 @@
-import type { InstanceLook } from "@taos-hosts/providers";
+import type { HostLook, InstanceLook } from "@taos-hosts/providers";
 import type { Cost } from "./types.ts";
 
 /**
@@ -13,17 +13,24 @@ const FIXED_SECONDS = 5;
 const SECONDS_PER_GIB = 6;
 
 /** What moving this instance takes. `spaceThere` in bytes. */
-export function migrationCost(instance: InstanceLook, spaceThere: number | null): Cost {
+export function migrationCost(instance: InstanceLook, look: HostLook, spaceThere: number | null): Cost {
   const { bytes, snapshotBytes, snapshots } = instance;
-  const needed =
+  const read =
     bytes === null || (snapshots.length > 0 && snapshotBytes === null) ? null : bytes + (snapshotBytes ?? 0);
   const gib = (bytes ?? 0) / 1024 ** 3;
   const seconds = bytes === null ? null : Math.ceil(FIXED_SECONDS + SECONDS_PER_GIB * gib);
+  const image = instance.config["volatile.base_image"];
   return {
-    bytes: needed,
+    bytes: read,
     snapshots: snapshots.length,
     downtimeSeconds: instance.status === "Running" ? seconds : 0,
-    spaceNeeded: needed,
+    spaceNeeded: bytes,
+    sharesImage: look.images.some(({ fingerprint }) => fingerprint === image),
     spaceThere,
   };
+}
+
+/** Bytes that surely go from the target's free space: none where blocks are shared, how many shows while it is copied. */
+export function certainSpace({ spaceNeeded, sharesImage }: Cost): number {
+  return sharesImage ? 0 : (spaceNeeded ?? 0);
 }

@@ -1,9 +1,8 @@
 import { type HostLook, type ProfileLook, qualifiedName } from "@taos-hosts/providers";
 import type { HostConfig } from "../config.ts";
 import { poolWishes } from "../pool-wishes.ts";
-import type { ContainerPlan } from "./containers.ts";
 import type { EffectivePool } from "./pools.ts";
-import { type Findings, noFindings } from "./types.ts";
+import { type ContainerPlan, type Findings, noFindings } from "./types.ts";
 
 /** Bridge that a new host gets. */
 const BRIDGE = "incusbr0";

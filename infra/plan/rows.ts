@@ -13,6 +13,7 @@ import type { EffectivePool } from "./pools.ts";
 import type { Action, ContainerRow, Cost, Refusal } from "./types.ts";
 
 const ACTION_WORDS: Partial<Record<Action["kind"], string>> = {
+  "conclude-migration": "its migration is ended",
   "create-agent": "is completed",
   "replace-agent": "is made anew",
   "delete-agent": "is deleted",
@@ -38,7 +39,7 @@ export function containerRows(
     const parked = parkedOf(instance);
     const movable =
       driver !== "" && !isCopyOnWrite(driver) && instance.type === "container" && parked === null;
-    const migration = movable ? migrationCost(instance, target) : null;
+    const migration = movable ? migrationCost(instance, look, target) : null;
     return {
       name,
       status: instance.status,

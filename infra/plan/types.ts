@@ -14,17 +14,21 @@ export type ActionKind =
   | "replace-agent"
   | "delete-agent"
   | "migrate"
+  | "conclude-migration"
   | "pin-root"
   | "remove-parked";
 
 /** What it takes to move a container. Sizes in bytes; null where unknown. */
 export interface Cost {
-  /** Of the container's volume and its snapshots, on a pool without shared blocks. */
+  /** What is read: the container's volume and its snapshots, on a pool without shared blocks. */
   bytes: number | null;
   snapshots: number;
   /** Seconds for which the container is stopped; 0 for one that is stopped anyway. */
   downtimeSeconds: number | null;
+  /** In the target pool: the volume. Its snapshots share their blocks with it there. */
   spaceNeeded: number | null;
+  /** The image it was made from is on the host: unchanged files share its blocks, so less than `spaceNeeded` will do. */
+  sharesImage: boolean;
   /** Free in the target pool and, under a loop file, on the host. */
   spaceThere: number | null;
 }
@@ -122,4 +126,12 @@ export interface Findings {
 
 export function noFindings(): Findings {
   return { actions: [], refusals: [], remarks: [] };
+}
+
+/** What happens to the containers that the config lists. */
+export interface ContainerPlan extends Findings {
+  /** Pool of each container that moves, by qualified name. */
+  moves: Map<string, string>;
+  /** Qualified names of containers that get a local root disk. */
+  pinned: Set<string>;
 }

@@ -1,3 +1,4 @@
+import { certainSpace } from "../../infra/plan/cost.ts";
 import type { Action, HostPlan } from "../../infra/plan.ts";
 import {
   type HostLook,
@@ -129,6 +130,11 @@ function applyToContainer(look: HostLook, action: Action, { host }: World): Host
     case "remove-parked":
     case "delete-agent":
       return { ...look, instances: others };
+    case "conclude-migration": {
+      if (!it) throw new Error("nothing to conclude");
+      const { "user.taos.migration": _journal, ...config } = it.config;
+      return { ...look, instances: [...others, { ...it, config }] };
+    }
     case "migrate": {
       if (!it) throw new Error("nothing to migrate");
       const { "user.taos.migration": _journal, ...config } = it.config;
@@ -136,7 +142,7 @@ function applyToContainer(look: HostLook, action: Action, { host }: World): Host
         ...{ ...it, config, devices: rootDevice(action.pool ?? "", null) },
         root: { pool: action.pool ?? "", profile: null, sizeBytes: it.root?.sizeBytes ?? null },
       };
-      const needed = action.cost?.spaceNeeded ?? 0;
+      const needed = action.cost ? certainSpace(action.cost) : 0;
       const less = (free: number | null): number | null => (free === null ? null : free - needed);
       const source = it.root?.pool === action.pool ? [] : [parked(it)];
       const free = {

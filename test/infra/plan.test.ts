@@ -29,6 +29,8 @@ function isAllowed({ host, look }: World, action: HostPlan["actions"][number]): 
   switch (action.kind) {
     case "migrate":
       return optIn.migrate.includes(name);
+    case "conclude-migration":
+      return host.containers[name] !== undefined && live?.config["user.taos.migration"] !== undefined;
     case "pin-root":
       return optIn.pinRoot.includes(name);
     case "remove-parked": {

@@ -47,9 +47,9 @@ describe("the report", () => {
         + pool default-cow: create-pool: btrfs, 50.0 GiB: there is no such pool
         + image taos-openclaw-base: warm-image: unpacked in pool default-cow, so that launches are snapshots
         + container mary: migrate: moves from pool default to default-cow; the source is kept, parked (copies 3.0 GiB, 1
-          snapshot, down about 17 s; needs 3.0 GiB of 50.0 GiB)
+          snapshot, down about 17 s; needs 2.0 GiB of 50.0 GiB)
         + container naira: migrate: moves from pool default to default-cow; the source is kept, parked (copies 2.0 GiB, no
-          downtime; needs 2.0 GiB of 47.0 GiB)
+          downtime; needs 2.0 GiB of 48.0 GiB)
         + profile default: repoint-profile: new launches go to pool default-cow
         x image taos-base: it is not on the host, and the config names no file or url for it. On the host: taos-openclaw-base.
           Import it there, or give it a file or url under images.
