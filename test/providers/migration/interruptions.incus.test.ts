@@ -16,17 +16,13 @@ import {
 
 /** Every state that a migration passes through, and what lies between them. */
 const POINTS = [
-  "before intended",
   "clone created",
   "snapshots carried",
-  "snapshots compared",
   "first copy",
   "after intended",
-  "round 1",
   "after seeded",
   "after stopping",
   "final pass",
-  "compared",
   "after stopped",
   "after verified",
   "after parking",
