@@ -10,8 +10,8 @@ const RUNS = { numRuns: 800 };
 /** Actions after which a container is gone: a pool may be empty then. */
 const FREEING = new Set(["delete-agent", "remove-parked", "replace-agent"]);
 
-/** Actions that make a container whose parked copy may then go. */
-const MAKING = new Set(["create-agent", "migrate"]);
+/** Actions after which a parked copy of the container may go. */
+const MAKING = new Set(["create-agent", "migrate", "conclude-migration"]);
 
 function planOf({ host, look }: World): HostPlan {
   const plan = planHosts({ [HOST]: host }, { [HOST]: { look } }, CONTEXT).hosts[0];
