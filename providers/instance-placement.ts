@@ -133,11 +133,17 @@ async function look(args: InstancePlacementArgs, client: IncusClient): Promise<I
   const names = instances.filter(({ project }) => project === args.project).map(({ name }) => name);
   const elsewhere = instances.find(({ name }) => name === args.name);
   const near = nearestNames(args.name, names);
-  const hint = elsewhere
-    ? `Project "${elsewhere.project}" has one: set "project".`
-    : near.length > 0
-      ? `Did you mean ${near.map((name) => `"${name}"`).join(" or ")}?`
-      : `The project has ${names.length === 0 ? "no instances" : names.slice(0, 10).join(", ")}.`;
+  const [parked] = parkedNamesOf(
+    instances.filter(({ project }) => project === args.project),
+    args.name,
+  );
+  const hint = parked
+    ? `Its parked source "${parked}" is there; "incus rename ${parked} ${args.name}" brings it back.`
+    : elsewhere
+      ? `Project "${elsewhere.project}" has one: set "project".`
+      : near.length > 0
+        ? `Did you mean ${near.map((name) => `"${name}"`).join(" or ")}?`
+        : `The project has ${names.length === 0 ? "no instances" : names.slice(0, 10).join(", ")}.`;
   throw new VisibleError(`There is no container "${args.name}" in project "${args.project}". ${hint}`);
 }
 

@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { IncusClient } from "../incus/client.ts";
 import { api } from "../incus/paths.ts";
 import { Instance } from "../incus/schemas.ts";
-import { type CopyJournal, readJournal, type SourceJournal } from "./journal.ts";
+import { type CopyJournal, type Journal, readJournal, type SourceJournal } from "./journal.ts";
 
 /** A container as far as a migration looks at it. */
 export interface Seen<J> {
@@ -35,11 +35,21 @@ export function observationOf(instances: readonly Instance[], name: string): Obs
   const result: Observation = { named: undefined, source: undefined, copy: undefined };
   for (const instance of instances) {
     if (instance.name === name) result.named = instance;
-    const journal = readJournal(instance);
+    const journal = journalOf(instance, name);
     if (journal === undefined || journal.name !== name) continue;
     const running = instance.status !== "Stopped";
     if (journal.role === "source") result.source = { instance, running, journal };
     else result.copy = { instance, running, journal };
   }
   return result;
+}
+
+/** A journal that cannot be read stops the container it is on, and no other. */
+function journalOf(instance: Instance, name: string): Journal | undefined {
+  try {
+    return readJournal(instance);
+  } catch (error) {
+    if (instance.name === name) throw error;
+    return undefined;
+  }
 }

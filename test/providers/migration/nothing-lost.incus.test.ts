@@ -329,3 +329,24 @@ it("moves from one btrfs pool to another", async () => {
   });
   expect(compared).toEqual([[]]);
 });
+
+it("moves a container whose image is gone", async () => {
+  await makeContainer(daemon, "mary");
+  await daemon.incus("image", "alias", "rename", "bb", "away");
+  const [{ fingerprint = "" } = {}] =
+    await daemon.query<{ fingerprint?: string }[]>("/1.0/images?recursion=1");
+  const file = join(daemon.dataDir, "image");
+  await daemon.incus("image", "export", fingerprint, file);
+  await daemon.incus("image", "delete", fingerprint);
+  const compared: string[][] = [];
+  await run(daemon, requestFor("mary"), {
+    onStep: async (point) => {
+      if (point !== "after stopped") return;
+      const copy = (await show(daemon)).find(({ name }) => name.includes("-copy-"))?.name ?? "";
+      const source = await manifestsOf(daemon, "default", "mary", ["before"]);
+      compared.push(differencesOf(source, await manifestsOf(daemon, "cow", copy, ["before"])));
+    },
+  });
+  expect(compared).toEqual([[]]);
+  expect((await find("mary")).status).toBe("Running");
+});
