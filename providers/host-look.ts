@@ -9,6 +9,7 @@ import { measureInstances } from "./host-sizes.ts";
 import type { IncusClient } from "./incus/client.ts";
 import { api } from "./incus/paths.ts";
 import * as schemas from "./incus/schemas.ts";
+import { recreationsIn } from "./pool-recreation.ts";
 
 /** A volume of a pool, snapshots apart. */
 export interface VolumeLook {
@@ -71,6 +72,8 @@ export interface HostLook {
   filesReadable: boolean;
   /** Loop files and pool directories that belong to no pool of the database; they block a new pool of that name. */
   strays: string[];
+  /** Pools whose recreation was begun and not ended. */
+  recreations?: string[];
 }
 
 export interface LookOptions {
@@ -150,6 +153,7 @@ export async function lookAtHost(client: IncusClient, options: LookOptions): Pro
     unprivileged: client.endpoint.kind === "unix" ? await isUnprivilegedHere() : null,
     filesReadable: files !== undefined,
     strays: files ? await findStrays(files, pools) : [],
+    recreations: recreationsIn(server.config),
   };
 }
 

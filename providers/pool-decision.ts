@@ -43,6 +43,8 @@ export interface PoolFacts {
   pool?:
     | { driver: string; status: string; sizeBytes?: number | undefined; contents: PoolContents }
     | undefined;
+  /** A recreation of the pool was begun and not ended. */
+  isRecreating?: boolean | undefined;
   /** A pool whose name differs from the wished one by case alone: surely the one that is meant. */
   namesake?: string | undefined;
   /** The pool named by `insteadOf`, where it exists. */
@@ -133,6 +135,10 @@ export function chooseLoopSize(
   return { size };
 }
 
+function isAvailable(status: string): boolean {
+  return status === "" || status === "Created";
+}
+
 /** Decides what happens to one pool. Pure: same wish and facts, same decision. */
 export function decidePool(wish: PoolWish, facts: PoolFacts): PoolDecision {
   if (facts.original && isCopyOnWrite(facts.original.driver)) {
@@ -143,6 +149,11 @@ export function decidePool(wish: PoolWish, facts: PoolFacts): PoolDecision {
     };
   }
   const choice = chooseDriver(wish.driver, facts.usableDrivers);
+  const isHalfMade = !facts.pool || (isCopyOnWrite(facts.pool.driver) && !isAvailable(facts.pool.status));
+  if (facts.isRecreating && isHalfMade) {
+    const driver = "driver" in choice && choice.driver === "zfs" ? "zfs" : "btrfs";
+    return { action: "recreate", driver, reason: "its interrupted recreation is finished" };
+  }
   if (!facts.pool && facts.namesake !== undefined) {
     return {
       action: "refuse",
@@ -153,7 +164,7 @@ export function decidePool(wish: PoolWish, facts: PoolFacts): PoolDecision {
   }
   if (!facts.pool) return decideNew("create", "there is no such pool", wish, facts, choice);
   const { pool } = facts;
-  if (pool.status !== "" && pool.status !== "Created") {
+  if (!isAvailable(pool.status)) {
     return {
       action: "refuse",
       reason: `pool ${wish.name} is ${pool.status.toLowerCase()} on the host`,
@@ -217,19 +228,24 @@ function decideDir(
   }
   if (blockers.length > 0) {
     const reason = `used by ${blockers.join(", ")}`;
+    const hasInstances = contents.instances.length > 0;
     if (wish.driver === "auto") {
       return {
         action: "leave",
         driver: "dir",
         reason,
-        remedy: "Name containers under optIn.migrate to move them to copy-on-write storage.",
+        remedy: hasInstances
+          ? "Name containers under optIn.migrate to move them to copy-on-write storage."
+          : `${emptied(contents)}, and the next run recreates the pool.`,
         blockers,
       };
     }
     return {
       action: "refuse",
       reason,
-      remedy: "Name them under optIn.migrate or set driver: dir.",
+      remedy: hasInstances
+        ? "Name them under optIn.migrate or set driver: dir."
+        : `${emptied(contents)}, or set driver: dir.`,
       blockers,
     };
   }
@@ -245,6 +261,16 @@ function decideDir(
       : { action: "refuse", ...refusal };
   }
   return decideNew("recreate", "it is an empty dir pool", wish, facts, choice);
+}
+
+/** The way to an empty pool where no container is in the way. */
+function emptied({ customVolumes, buckets, daemonVolumes, leftovers }: PoolContents): string {
+  if (daemonVolumes.length > 0) return "Move what the daemon settings name to another pool and unset them";
+  if (customVolumes.length + buckets.length > 0)
+    return "Move volumes and buckets to another pool or delete them";
+  return (leftovers ?? []).length > 0
+    ? "Look what the files are (incus admin recover finds what a lost database knew) and move them away"
+    : "Delete what is left";
 }
 
 function decideNew(

@@ -14,6 +14,7 @@ export function poolFactsOf(look: HostLook, wish: PoolWish): PoolFacts {
       sizeBytes: pool.sizeBytes ?? undefined,
       contents: poolContents(look, pool),
     },
+    isRecreating: look.recreations?.includes(wish.name),
     namesake: look.pools.find(
       ({ name }) => name !== wish.name && name.toLowerCase() === wish.name.toLowerCase(),
     )?.name,

@@ -13,6 +13,13 @@ import type { Progress } from "./progress.ts";
 /** Config key of the server itself that holds the journal: it outlives the pool and is written in one request. */
 const JOURNAL_PREFIX = "user.taos.recreate.";
 
+/** Names of the pools whose recreation was begun and not ended, by the server's config. */
+export function recreationsIn(config: Record<string, string>): string[] {
+  return Object.keys(config)
+    .filter((key) => key.startsWith(JOURNAL_PREFIX))
+    .map((key) => key.slice(JOURNAL_PREFIX.length));
+}
+
 const Journal = z.object({
   /** The pool as it was: what is put back if anything fails. */
   description: z.string(),
@@ -117,6 +124,7 @@ export async function finishRecreation(
   progress: Progress,
 ): Promise<void> {
   try {
+    await removeHalfMade(client, name, journal, progress);
     const before = await findPool(client, name);
     if (before && !isCopyOnWrite(before.value.driver)) {
       progress(`recreating as ${journal.driver}: taking its disks out of ${journal.devices.length} profiles`);
@@ -148,6 +156,29 @@ export async function finishRecreation(
   for (const entry of journal.devices) await putDeviceBack(client, entry);
   await writeJournal(client, name, undefined);
   progress(`recreated as ${journal.driver}`);
+}
+
+/** A daemon that was killed within its mkfs keeps a pool that it can never mount. It is ours, and nothing is on it. */
+async function removeHalfMade(
+  client: IncusClient,
+  name: string,
+  journal: Journal,
+  progress: Progress,
+): Promise<void> {
+  const found = (await findPool(client, name))?.value;
+  if (!found || !isCopyOnWrite(found.driver) || found.status === "Created" || found.status === "") return;
+  if (found.config?.[OWNER_KEY] !== journal.owner) return;
+  if (found.used_by.some((url) => !url.startsWith("/1.0/images/"))) return;
+  progress(
+    `recreating as ${journal.driver}: deleting the pool that an interrupted run left ${found.status.toLowerCase()}`,
+  );
+  await deletePool(client, name);
+}
+
+/** For a `dir` pool that got content before its interrupted recreation was gone on with: it and its profiles stay. */
+export async function abandonRecreation(client: IncusClient, name: string, journal: Journal): Promise<void> {
+  for (const entry of journal.devices) await putDeviceBack(client, entry);
+  await writeJournal(client, name, undefined);
 }
 
 /** Puts everything back as it was. Its own failure leaves the journal, so the next run tries again. */

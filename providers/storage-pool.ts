@@ -15,7 +15,7 @@ import { OWNER_KEY, ownershipOf } from "./ownership.ts";
 import { decidePool, LEAST_LOOP_SIZE, type PoolDecision, poolBlockers } from "./pool-decision.ts";
 import { poolFactsOf } from "./pool-facts.ts";
 import { checkLeftovers, checkServer, probeDriver, probeFreeBytes } from "./pool-preflight.ts";
-import { findRecreation, finishRecreation, recreatePool } from "./pool-recreation.ts";
+import { abandonRecreation, findRecreation, finishRecreation, recreatePool } from "./pool-recreation.ts";
 import { progressFor } from "./progress.ts";
 import { CommonArgs, type CommonState, dynamicProvider, type InputsOf, type Lifecycle } from "./resource.ts";
 import { shim } from "./shim.ts";
@@ -112,9 +112,12 @@ async function ensure(
   await checkServer(client);
   const progress = progressFor(args.host.name, `pool ${args.name}`);
   const unfinished = await findRecreation(client, args.name);
-  if (unfinished) {
+  if (unfinished && (await isStillToRecreate(args, client))) {
     progress("an interrupted recreation is finished");
     await finishRecreation(client, args.name, unfinished, await openHostFiles(client), progress);
+  } else if (unfinished) {
+    progress("an interrupted recreation is taken back: the dir pool is wanted, or no longer proven empty");
+    await abandonRecreation(client, args.name, unfinished);
   }
   const decision = await decide(args, client);
   const differs = expected !== undefined && expected !== decision.action && !unfinished;
@@ -158,6 +161,16 @@ async function ensure(
   }
   const pool = decision.action === "use-original" ? (args.insteadOf ?? args.name) : args.name;
   return observe(args, client, pool, decision.action === "leave");
+}
+
+/** Since the run that was interrupted, the `dir` pool may have got content: what was proven then is proven again. */
+async function isStillToRecreate(args: StoragePoolArgs, client: IncusClient): Promise<boolean> {
+  const look = await lookAtHost(client, { deadline: LOOK_DEADLINE, sizes: false });
+  const { pool } = poolFactsOf(look, args);
+  if (pool?.driver !== "dir") return true;
+  return (
+    args.driver !== "dir" && pool.contents.leftovers !== null && poolBlockers(pool.contents).length === 0
+  );
 }
 
 async function existing(client: IncusClient, pool: string): Promise<Versioned<LivePool>> {
