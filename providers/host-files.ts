@@ -20,6 +20,8 @@ export interface HostFiles {
   exists(...segments: string[]): Promise<boolean>;
   /** Names in a directory below Incus' directory; empty where it does not exist. @throws where it cannot be read */
   list(...segments: string[]): Promise<string[]>;
+  /** The same of a directory anywhere on the host, by its absolute path as the daemon sees it. */
+  listOnHost(path: string): Promise<string[]>;
   /** Deletes one file below Incus' directory. */
   remove(...segments: string[]): Promise<void>;
   /** Bytes that are free for Incus' directory. */
@@ -42,8 +44,9 @@ export async function openHostFiles(client: IncusClient): Promise<HostFiles | un
   const { server_pid: pid = 0, certificate_fingerprint: fingerprint = "" } =
     (await getServer(client)).environment ?? {};
   if (pid === 0 || !(await isIncusd(pid))) return undefined;
-  const directory = join(`/proc/${pid}/root`, await incusDirectoryOf(pid));
-  return (await showsCertificate(directory, fingerprint)) ? localFiles(directory) : undefined;
+  const root = `/proc/${pid}/root`;
+  const directory = join(root, await incusDirectoryOf(pid));
+  return (await showsCertificate(directory, fingerprint)) ? localFiles(root, directory) : undefined;
 }
 
 async function isIncusd(pid: number): Promise<boolean> {
@@ -80,13 +83,14 @@ function noneWhereAbsent(error: NodeJS.ErrnoException): string[] {
   throw error;
 }
 
-function localFiles(incusDirectory: string): HostFiles {
+function localFiles(root: string, incusDirectory: string): HostFiles {
   const path = (...segments: string[]): string => join(incusDirectory, ...segments);
   return {
     incusDirectory,
     path,
     exists: (...segments) => reachable(path(...segments)),
     list: (...segments) => readdir(path(...segments)).catch(noneWhereAbsent),
+    listOnHost: (absolute) => readdir(join(root, absolute)).catch(noneWhereAbsent),
     remove: (...segments) => rm(path(...segments)),
     async freeBytes() {
       const stats = await statfs(incusDirectory);

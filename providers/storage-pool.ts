@@ -16,6 +16,7 @@ import { decidePool, LEAST_LOOP_SIZE, type PoolDecision, poolBlockers } from "./
 import { poolFactsOf } from "./pool-facts.ts";
 import { checkLeftovers, checkServer, probeDriver, probeFreeBytes } from "./pool-preflight.ts";
 import { abandonRecreation, findRecreation, finishRecreation, recreatePool } from "./pool-recreation.ts";
+import { checkSourceDirectory, strangersIn } from "./pool-source.ts";
 import { progressFor } from "./progress.ts";
 import { CommonArgs, type CommonState, dynamicProvider, type InputsOf, type Lifecycle } from "./resource.ts";
 import { shim } from "./shim.ts";
@@ -88,6 +89,7 @@ async function create(
 ): Promise<void> {
   const files = await openHostFiles(client);
   await checkLeftovers(files, args.name);
+  await checkSourceDirectory(client, args.source);
   const { driver } = decision;
   if (!files && driver !== "dir") await probeDriver(client, driver);
   progressFor(args.host.name, `pool ${args.name}`)(`creating ${driver} pool`);
@@ -136,6 +138,7 @@ async function ensure(
     case "recreate": {
       const { driver, size } = decision;
       const { name, source, owner, description } = args;
+      await checkSourceDirectory(client, source);
       await recreatePool(
         client,
         { name, driver, size, source, owner, description },
@@ -291,9 +294,12 @@ const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
       if (!found || ownershipOf(found.value.config ?? {}, state.owner) !== "ours") return;
       const look = await lookAtHost(client, { deadline: LOOK_DEADLINE, sizes: false });
       const contents = poolFactsOf(look, state).pool?.contents;
-      const holds = contents
-        ? [...poolBlockers(contents), ...contents.profiles.map((name) => `profile ${name}`)]
-        : [];
+      const pool = look.pools.find(({ name }) => name === state.name);
+      const holds = [
+        ...(contents ? poolBlockers(contents) : []),
+        ...(contents?.profiles ?? []).map((name) => `profile ${name}`),
+        ...(pool ? await strangersIn(client, pool) : []),
+      ];
       if (holds.length > 0) {
         progressFor(state.host.name, `pool ${state.name}`)(`left in place: it holds ${holds.join(", ")}`);
         return;

@@ -47,6 +47,8 @@ export async function unmountBelow(dir: string): Promise<void> {
     async () => {
       const mounts = await mountsBelow(dir);
       for (const target of mounts) await execa("umount", ["--", target], { reject: false, stdin: "ignore" });
+      // A loop device whose file lies below holds the mount it was opened through.
+      if (mounts.length > 0) await askToDetach(await loopsBelow(dir));
       return mounts.length === 0;
     },
     { what: `mounts below ${dir} to go` },
@@ -70,14 +72,19 @@ export async function detachLoops(dir: string): Promise<void> {
   await until(
     async () => {
       const loops = await loopsBelow(dir);
-      for (const loop of loops) {
-        await removeUuidLinks(loop);
-        await execa("losetup", ["--detach", loop], { reject: false, stdin: "ignore" });
-      }
+      await askToDetach(loops);
       return loops.length === 0;
     },
     { what: `loop devices of ${dir} to go` },
   );
+}
+
+/** One that is in use goes as soon as it is no more. */
+async function askToDetach(loops: readonly string[]): Promise<void> {
+  for (const loop of loops) {
+    await removeUuidLinks(loop);
+    await execa("losetup", ["--detach", loop], { reject: false, stdin: "ignore" });
+  }
 }
 
 async function removeTree(dir: string): Promise<boolean> {
