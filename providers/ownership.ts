@@ -17,3 +17,9 @@ export function ownershipOf(config: Record<string, string>, owner: string): Owne
   if (mark === undefined || mark === "") return "unowned";
   return mark === owner ? "ours" : "foreign";
 }
+
+/** True where a mark is of the same stack and host as `owner`: another of the stack's resources wrote it. */
+export function isOfSameStack(mark: string | undefined, owner: string): boolean {
+  const stack = (text: string): string => text.split("/").slice(0, 3).join("/");
+  return mark !== undefined && mark !== "" && stack(mark) === stack(owner);
+}

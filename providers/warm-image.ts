@@ -9,6 +9,7 @@ import { downloadImage, sha256OfFile } from "./image-download.ts";
 import type { IncusClient } from "./incus/client.ts";
 import {
   deleteImage,
+  deleteImageAlias,
   findImage,
   findImageAlias,
   type ImageFiles,
@@ -22,7 +23,7 @@ import { findPool, listPools, listWarmFingerprints } from "./incus/pools.ts";
 import type { Image } from "./incus/schemas.ts";
 import { shared } from "./incus/shared.ts";
 import { ImageAliasName, nearestNames, ObjectName, PoolName } from "./names.ts";
-import { OWNER_KEY } from "./ownership.ts";
+import { isOfSameStack, OWNER_KEY } from "./ownership.ts";
 import { isCopyOnWrite } from "./pool-decision.ts";
 import { progressFor } from "./progress.ts";
 import { CommonArgs, type CommonState, dynamicProvider, type InputsOf, type Lifecycle } from "./resource.ts";
@@ -66,7 +67,7 @@ interface WarmImageState extends WarmImageArgs, CommonState {
   fingerprint: string;
   /** Fingerprint that is unpacked in the pool; empty where it is not, or where the pool's driver cannot. */
   warmFingerprint: string;
-  /** True where this resource brought the image: then its deletion removes it. */
+  /** True where this stack brought the image: then its deletion removes it. */
   imported: boolean;
   drift: string[];
 }
@@ -216,7 +217,7 @@ async function ensure(args: WarmImageArgs, client: IncusClient, reimport: boolea
       );
     }
     const image = await findImage(client, args.project, fingerprint);
-    const imported = image?.properties[OWNER_KEY] === args.owner;
+    const imported = isOfSameStack(image?.properties[OWNER_KEY], args.owner);
     const { owner, pool, project } = args;
     const warm = await ensureWarm(client, { fingerprint, project, pool, owner, label: args.alias });
     return {
@@ -305,8 +306,10 @@ const lifecycle: Lifecycle<WarmImageArgs, WarmImageState> = {
     const fingerprint = (await findImageAlias(client, project, state.alias))?.target;
     if (fingerprint === undefined) return;
     const image = await findImage(client, project, fingerprint);
-    if (image?.properties[OWNER_KEY] !== state.owner) return;
-    await deleteImage(client, project, fingerprint, { deadline: 120_000 });
+    if (!image || !isOfSameStack(image.properties[OWNER_KEY], state.owner)) return;
+    // With an image go all its aliases, another resource's too; so the last one takes it along.
+    if (image.aliases.length > 1) await deleteImageAlias(client, project, state.alias);
+    else await deleteImage(client, project, fingerprint, { deadline: 120_000 });
   },
 };
 

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { daemonContents } from "./pulumi/snapshot.ts";
 import { changesOf, createStack, errorsOf, type HostsConfig, type TestStack } from "./pulumi/stack.ts";
 import { type IncusDaemon, startDaemon } from "./testbed/daemon.ts";
-import { importImage, testImage } from "./testbed/images.ts";
+import { testImage } from "./testbed/images.ts";
 
 describe("a resource that fails", () => {
   let d: IncusDaemon;
@@ -13,7 +13,9 @@ describe("a resource that fails", () => {
     const { unifiedFile } = await testImage();
     const images = [{ alias: "taos-base", file: unifiedFile }];
     const agents = { iris: { image: "taos-base", protected: false } };
-    return { orange: { connection: `unix:${d.socketPath}`, pool: { size: "6GiB" }, images, agents, ...change } };
+    return {
+      orange: { connection: `unix:${d.socketPath}`, pool: { size: "6GiB" }, images, agents, ...change },
+    };
   }
 
   beforeAll(async () => {
@@ -58,7 +60,9 @@ describe("a resource that fails", () => {
     expect(await stack.resources()).toHaveLength(5);
   });
 
-  test("an agent that does not get ready fails alone; corrected, it is gone on with", { timeout: 90_000 }, async () => {
+  test("an agent that does not get ready fails alone; corrected, it is gone on with", {
+    timeout: 90_000,
+  }, async () => {
     const agent = { image: "taos-base", protected: false };
     const slow = { ...agent, ready: { command: ["test", "-e", "/ready"], timeout: "2s" } };
     await stack.setHosts(await hosts({ agents: { iris: agent, juno: agent, slow } }));

@@ -68,7 +68,9 @@ describe("a run that is killed in the middle", () => {
       expect(config["user.taos.owner"]).toBe(`taos-hosts/killed/orange/${name}`);
       expect(config).not.toHaveProperty("user.taos.stage");
       expect(await d.ipv4(name)).toMatch(/^10\./);
-      expect(await d.incus("exec", name, "--", "cat", "/root/.openclaw/openclaw.json")).toBe(`{"agent":"${name}"}`);
+      expect(await d.incus("exec", name, "--", "cat", "/root/.openclaw/openclaw.json")).toBe(
+        `{"agent":"${name}"}`,
+      );
     }
     const pools = await d.query<{ name: string }[]>("/1.0/storage-pools?recursion=1");
     expect(pools.map(({ name }) => name)).toEqual(["default"]);

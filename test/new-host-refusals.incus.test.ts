@@ -3,8 +3,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createStack, errorsOf, type TestStack } from "./pulumi/stack.ts";
 import { type IncusDaemon, startDaemon } from "./testbed/daemon.ts";
 import { recordEvents } from "./testbed/events.ts";
-import { serveFile } from "./testbed/https-site.ts";
 import { startProxy } from "./testbed/faulty-proxy.ts";
+import { serveFile } from "./testbed/https-site.ts";
 import { importImage, testImage } from "./testbed/images.ts";
 
 type Json = Record<string, unknown>;
@@ -14,9 +14,17 @@ const LONG_NAME = "a".repeat(5_000);
 
 /** What is wrong, and what the error must hold: the config path, the reason, the way out. */
 const MISTAKES: { what: string; host: Json; says: RegExp[] }[] = [
-  { what: "an unknown key", host: { agnets: {} }, says: [/hosts\.orange\.agnets: unknown key/, /Did you mean agents\?/] },
+  {
+    what: "an unknown key",
+    host: { agnets: {} },
+    says: [/hosts\.orange\.agnets: unknown key/, /Did you mean agents\?/],
+  },
   { what: "size 10XB", host: { pool: { size: "10XB" } }, says: [/orange\.pool\.size: "10XB"/, /50GiB/] },
-  { what: "pool name ../x", host: { pool: { name: "../x" } }, says: [/orange\.pool\.name: must start and end with/] },
+  {
+    what: "pool name ../x",
+    host: { pool: { name: "../x" } },
+    says: [/orange\.pool\.name: must start and end with/],
+  },
   {
     what: "a negative memory",
     host: { agents: { iris: { ...AGENT, memory: "-1GiB" } } },
@@ -27,7 +35,11 @@ const MISTAKES: { what: string; host: Json; says: RegExp[] }[] = [
     host: { images: [{ alias: "taos-new", file: "images/nowhere.tar.gz" }] },
     says: [/orange\.images\[0\]\.file: .*images\/nowhere\.tar\.gz" does not exist/],
   },
-  { what: "an unknown driver", host: { pool: { driver: "ext4" } }, says: [/orange\.pool\.driver: must be one of auto, btrfs/] },
+  {
+    what: "an unknown driver",
+    host: { pool: { driver: "ext4" } },
+    says: [/orange\.pool\.driver: must be one of auto, btrfs/],
+  },
   {
     what: "a name of 5,000 characters",
     host: { agents: { [LONG_NAME]: AGENT } },
@@ -41,7 +53,10 @@ const MISTAKES: { what: string; host: Json; says: RegExp[] }[] = [
   {
     what: "one name under agents and containers",
     host: { agents: { iris: AGENT }, containers: { iris: {} } },
-    says: [/orange\.agents\.iris: the name is under containers too/, /under containers, what this stack creates under agents/],
+    says: [
+      /orange\.agents\.iris: the name is under containers too/,
+      /under containers, what this stack creates under agents/,
+    ],
   },
 ];
 
@@ -59,7 +74,11 @@ describe("bad input is refused before any write", () => {
   });
 
   /** Runs up on a host that differs from a good one by `host`, and expects a refusal without a write. */
-  async function refused(host: Json, through: string[] = [], env: Record<string, string> = {}): Promise<string> {
+  async function refused(
+    host: Json,
+    through: string[] = [],
+    env: Record<string, string> = {},
+  ): Promise<string> {
     await stack.setHosts({ orange: { connection: `unix:${d.socketPath}`, images: ["taos-base"], ...host } });
     const record = await recordEvents(d);
     const up = await stack.up({ through, env });
@@ -82,7 +101,9 @@ describe("bad input is refused before any write", () => {
   test("an image file with another sha256", async () => {
     const { unifiedFile: file } = await testImage();
     const errors = await refused({ images: [{ alias: "taos-new", file, sha256: "0".repeat(64) }] });
-    expect(errors).toMatch(/hosts\.orange\.images\[0\]: image file .* has sha256 [0-9a-f]{64}, not 0{64}\. Correct it/);
+    expect(errors).toMatch(
+      /hosts\.orange\.images\[0\]: image file .* has sha256 [0-9a-f]{64}, not 0{64}\. Correct it/,
+    );
   });
 
   test("an image from the web with another sha256", async () => {
@@ -90,7 +111,9 @@ describe("bad input is refused before any write", () => {
     try {
       const images = [{ alias: "taos-new", url: site.url, sha256: "1".repeat(64) }];
       const errors = await refused({ images }, [], { NODE_EXTRA_CA_CERTS: site.caFile });
-      expect(errors).toMatch(/hosts\.orange\.images\[0\]: Image https:.* has sha256 [0-9a-f]{64}, 1{64} is configured\. Correct/);
+      expect(errors).toMatch(
+        /hosts\.orange\.images\[0\]: Image https:.* has sha256 [0-9a-f]{64}, 1{64} is configured\. Correct/,
+      );
     } finally {
       await site.close();
     }
@@ -98,7 +121,9 @@ describe("bad input is refused before any write", () => {
 
   test("a socket that is not there", async () => {
     const errors = await refused({ connection: "unix:/nowhere/unix.socket" });
-    expect(errors).toMatch(/Host "orange" cannot be reached over \/nowhere\/unix\.socket: .*Is Incus installed and running/);
+    expect(errors).toMatch(
+      /Host "orange" cannot be reached over \/nowhere\/unix\.socket: .*Is Incus installed and running/,
+    );
   });
 
   test("a socket without permission", async () => {

@@ -25,11 +25,18 @@ type Json = Record<string, unknown>;
 /** stacks/Pulumi.new-host.yaml on the test's daemon: connection, image and size are the test's, the rest is shipped. */
 async function twin(d: IncusDaemon): Promise<HostsConfig> {
   const hosts = structuredClone(await shippedHosts("new-host"));
-  const host = hosts["orange-1"] as { pool: Json; agents: Record<string, { files: Json[]; environment: Json }> };
-  const { metadataFile: metadata, rootfsFile: rootfs } = await buildBigImage({ fileCount: 300, bytes: IMAGE_BYTES });
+  const host = hosts["orange-1"] as {
+    pool: Json;
+    agents: Record<string, { files: Json[]; environment: Json }>;
+  };
+  const { metadataFile: metadata, rootfsFile: rootfs } = await buildBigImage({
+    fileCount: 300,
+    bytes: IMAGE_BYTES,
+  });
   Object.assign(host, { connection: `unix:${d.socketPath}`, images: [{ alias: IMAGE, metadata, rootfs }] });
   Object.assign(host.pool, { size: "6GiB" });
-  for (const agent of Object.values(host.agents)) agent.files.push({ path: "/etc/rc.local", content: RC_LOCAL, mode: "0755" });
+  for (const agent of Object.values(host.agents))
+    agent.files.push({ path: "/etc/rc.local", content: RC_LOCAL, mode: "0755" });
   const iris = host.agents["taos-agent-iris"];
   Object.assign(iris?.environment ?? {}, { PLAIN_TOKEN: PLAIN_SECRET });
   iris?.files.push({ path: "/etc/token", content: FILE_SECRET, mode: "0600" });
@@ -39,7 +46,9 @@ async function twin(d: IncusDaemon): Promise<HostsConfig> {
 /** A change to one agent of the twin. */
 function withAgents(hosts: HostsConfig, change: Json): HostsConfig {
   const host = hosts["orange-1"] as { agents: Record<string, Json> };
-  const agents = Object.fromEntries(Object.entries(host.agents).map(([name, agent]) => [name, { ...agent, ...change }]));
+  const agents = Object.fromEntries(
+    Object.entries(host.agents).map(([name, agent]) => [name, { ...agent, ...change }]),
+  );
   return { "orange-1": { ...host, agents } };
 }
 
@@ -73,7 +82,9 @@ describe("stacks/Pulumi.new-host.yaml on an empty host", () => {
     expect(await daemonContents(d)).toEqual(before);
   });
 
-  test("up makes pool, bridge, profile and three agents that were started once", { timeout: 120_000 }, async () => {
+  test("up makes pool, bridge, profile and three agents that were started once", {
+    timeout: 120_000,
+  }, async () => {
     const record = await recordEvents(d);
     const run = stack.up({ withPreview: true });
     const commands = await commandsDuring(run);
@@ -91,7 +102,9 @@ describe("stacks/Pulumi.new-host.yaml on an empty host", () => {
     await record.stop();
     const lifecycle = record.lifecycle();
     for (const name of AGENTS) {
-      const actions = lifecycle.filter((line) => line.endsWith(`/1.0/instances/${name}`)).map((line) => line.split(" ")[0]);
+      const actions = lifecycle
+        .filter((line) => line.endsWith(`/1.0/instances/${name}`))
+        .map((line) => line.split(" ")[0]);
       expect(actions.filter((action) => action === "instance-started")).toHaveLength(1);
       expect(actions.join(" ")).not.toMatch(/restart|stopped|shutdown|renamed|deleted/);
       expect(await d.ipv4(name)).toMatch(/^10\./);
@@ -164,13 +177,17 @@ describe("stacks/Pulumi.new-host.yaml on an empty host", () => {
     expect(errorsOf(up)).toBe("");
     expect(changesOf(up)).toEqual(found);
     expect(await d.incus("profile", "device", "get", "default", "eth0", "network")).toBe("incusbr0");
-    expect(await d.incus("storage", "get", "default", "user.taos.owner")).toBe("taos-hosts/new-host/orange-1/default");
+    expect(await d.incus("storage", "get", "default", "user.taos.owner")).toBe(
+      "taos-hosts/new-host/orange-1/default",
+    );
     expect(await d.incus("config", "device", "get", "taos-agent-iris", "root", "size")).toBe("40GiB");
     expect(await d.ipv4("taos-agent-juno")).toMatch(/^10\./);
     expect(changesOf(await stack.preview())).toEqual([]);
   });
 
-  test("destroy is refused while agents are protected, and nothing is deleted", { timeout: 60_000 }, async () => {
+  test("destroy is refused while agents are protected, and nothing is deleted", {
+    timeout: 60_000,
+  }, async () => {
     const record = await recordEvents(d);
     const destroy = await stack.destroy();
     expect(destroy.exitCode).not.toBe(0);
@@ -179,7 +196,9 @@ describe("stacks/Pulumi.new-host.yaml on an empty host", () => {
     expect(record.lifecycle()).toEqual([]);
   });
 
-  test("with protection lifted, destroy leaves the daemon as it was found", { timeout: 120_000 }, async () => {
+  test("with protection lifted, destroy leaves the daemon as it was found", {
+    timeout: 120_000,
+  }, async () => {
     await stack.setHosts(withAgents(hosts, { protected: false }));
     const up = await stack.up();
     expect(errorsOf(up)).toBe("");

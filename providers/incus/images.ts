@@ -58,6 +58,10 @@ export async function setImageAlias(
   }
 }
 
+export async function deleteImageAlias(client: IncusClient, project: string, alias: string): Promise<void> {
+  await client.write("DELETE", api("images", "aliases", alias), { query: { project } });
+}
+
 export async function deleteImage(
   client: IncusClient,
   project: string,

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { KINDS } from "../pulumi/shim-text.ts";
 import { ProviderError, type ProviderProcess, startProvider } from "../pulumi/provider-process.ts";
+import { KINDS } from "../pulumi/shim-text.ts";
 import { type IncusDaemon, startDaemon } from "../testbed/daemon.ts";
 import { setUpHost } from "../testbed/host-setup.ts";
 import { importImage } from "../testbed/images.ts";
@@ -59,14 +59,25 @@ describe("the dynamic provider's contract, over gRPC", () => {
   });
 
   test("create, read, diff, update and delete: state is plain and holds the code that later operations need", async () => {
-    const news = provider.of("Network", { ...common("br-new"), name: "br-new", config: { "ipv6.address": "none" } });
+    const news = provider.of("Network", {
+      ...common("br-new"),
+      name: "br-new",
+      config: { "ipv6.address": "none" },
+    });
     const { inputs } = await provider.check({}, news);
     const created = await provider.create(inputs);
     expect(created.id).toBe("br-new");
-    expect(created.properties).toMatchObject({ schemaVersion: 1, name: "br-new", __provider: news["__provider"] });
+    expect(created.properties).toMatchObject({
+      schemaVersion: 1,
+      name: "br-new",
+      __provider: news["__provider"],
+    });
     const read = await provider.read(created.id, created.properties);
     expect(read.properties).toEqual(created.properties);
-    expect(await provider.diff(created.id, read.properties, inputs)).toEqual({ changes: false, replaces: [] });
+    expect(await provider.diff(created.id, read.properties, inputs)).toEqual({
+      changes: false,
+      replaces: [],
+    });
 
     const wanted = { ...inputs, config: { "ipv6.address": "none", "ipv4.nat": "true" } };
     expect(await provider.diff(created.id, read.properties, wanted)).toEqual({ changes: true, replaces: [] });
@@ -103,7 +114,10 @@ describe("the dynamic provider's contract, over gRPC", () => {
     expect(failure).toBeInstanceOf(ProviderError);
     const { message, partial } = failure as ProviderError;
     expect(message).not.toMatch(/\n +at /);
-    expect(partial).toMatchObject({ id: "late", reasons: [expect.stringMatching(/^Host "orange": Instance "late"/)] });
+    expect(partial).toMatchObject({
+      id: "late",
+      reasons: [expect.stringMatching(/^Host "orange": Instance "late"/)],
+    });
     const state = partial?.properties ?? {};
     expect(state).toMatchObject({ isReady: false, __provider: inputs["__provider"], schemaVersion: 1 });
 

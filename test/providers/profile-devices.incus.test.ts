@@ -21,8 +21,11 @@ describe("ProfileDevices", () => {
     await d.incus("network", "create", "incusbr0", "ipv6.address=none");
     devices = new TestResource(d, "ProfileDevices", "default-profile");
   });
-  const profile = (): Promise<{ devices: Record<string, unknown>; config: Record<string, string>; description: string }> =>
-    d.query("/1.0/profiles/default");
+  const profile = (): Promise<{
+    devices: Record<string, unknown>;
+    config: Record<string, string>;
+    description: string;
+  }> => d.query("/1.0/profiles/default");
 
   test("adds root and eth0, finds them unchanged, and takes them away again", async () => {
     const before = await profile();

@@ -68,7 +68,10 @@ export async function readEventLog(file: string): Promise<EventLog> {
 }
 
 function planning({ resourcePreEvent, resOutputsEvent }: EngineEvent): boolean | undefined {
-  return (resOutputsEvent ?? resourcePreEvent)?.planning ?? (resOutputsEvent || resourcePreEvent ? false : undefined);
+  return (
+    (resOutputsEvent ?? resourcePreEvent)?.planning ??
+    (resOutputsEvent || resourcePreEvent ? false : undefined)
+  );
 }
 
 function parse(line: string): EngineEvent[] {
@@ -84,5 +87,7 @@ function stepOf(event: EngineEvent): Step[] {
   if (!metadata?.type.startsWith("pulumi-nodejs:dynamic/")) return [];
   const { op, urn } = metadata;
   const failed = event.resOpFailedEvent !== undefined;
-  return [{ op, urn, failed, type: metadata.type.split(":").at(-1) ?? "", name: urn.split("::").at(-1) ?? "" }];
+  return [
+    { op, urn, failed, type: metadata.type.split(":").at(-1) ?? "", name: urn.split("::").at(-1) ?? "" },
+  ];
 }

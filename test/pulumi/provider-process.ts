@@ -17,12 +17,17 @@ type RpcError = Error & { details: string; metadata: { get(key: string): unknown
 // Pulumi's own gRPC and messages, as the dynamic provider on the other side uses them.
 const load = createRequire(join(projectRoot, "node_modules/@pulumi/pulumi/package.json"));
 const { ResourceProviderClient } = load("./proto/provider_grpc_pb.js") as {
-  ResourceProviderClient: new (address: string, credentials: object) => Record<string, Call> & { close(): void };
+  ResourceProviderClient: new (
+    address: string,
+    credentials: object,
+  ) => Record<string, Call> & { close(): void };
 };
 const messages = load("./proto/provider_pb.js") as Record<string, new () => Message> & {
   ErrorResourceInitFailed: { deserializeBinary(bytes: Uint8Array): Message };
 };
-const { Status } = load("./proto/status_pb.js") as { Status: { deserializeBinary(bytes: Uint8Array): Message } };
+const { Status } = load("./proto/status_pb.js") as {
+  Status: { deserializeBinary(bytes: Uint8Array): Message };
+};
 const { Struct } = load("google-protobuf/google/protobuf/struct_pb.js") as { Struct: Struct };
 const { credentials } = load("@grpc/grpc-js") as { credentials: { createInsecure(): object } };
 
@@ -48,7 +53,8 @@ export class ProviderProcess {
     this.#child = child;
     this.#client = new ResourceProviderClient(`127.0.0.1:${port}`, credentials.createInsecure());
     this.#texts = texts;
-    for (const stream of [child.stdout, child.stderr]) stream?.on("data", (data) => this.log.push(String(data)));
+    for (const stream of [child.stdout, child.stderr])
+      stream?.on("data", (data) => this.log.push(String(data)));
   }
 
   /** Properties with the kind's serialized code, as the SDK sends them. */
@@ -60,7 +66,10 @@ export class ProviderProcess {
     await this.#call("configure", "ConfigureRequest", { Args: struct({}) });
   }
 
-  async check(olds: Json, news: Json): Promise<{ inputs: Json; failures: { property: string; reason: string }[] }> {
+  async check(
+    olds: Json,
+    news: Json,
+  ): Promise<{ inputs: Json; failures: { property: string; reason: string }[] }> {
     const answer = await this.#call("check", "CheckRequest", { Olds: struct(olds), News: struct(news) });
     const failures = get<Message[]>(answer, "getFailuresList");
     return {
@@ -70,7 +79,11 @@ export class ProviderProcess {
   }
 
   async diff(id: string, olds: Json, news: Json): Promise<{ changes: boolean; replaces: string[] }> {
-    const answer = await this.#call("diff", "DiffRequest", { Id: id, Olds: struct(olds), News: struct(news) });
+    const answer = await this.#call("diff", "DiffRequest", {
+      Id: id,
+      Olds: struct(olds),
+      News: struct(news),
+    });
     return { changes: get<number>(answer, "getChanges") === 2, replaces: get(answer, "getReplacesList") };
   }
 
@@ -85,7 +98,11 @@ export class ProviderProcess {
   }
 
   async update(id: string, olds: Json, news: Json): Promise<Json> {
-    const answer = await this.#call("update", "UpdateRequest", { Id: id, Olds: struct(olds), News: struct(news) });
+    const answer = await this.#call("update", "UpdateRequest", {
+      Id: id,
+      Olds: struct(olds),
+      News: struct(news),
+    });
     return properties(answer, "getProperties");
   }
 
@@ -104,19 +121,26 @@ export class ProviderProcess {
     const request = new (messages[type] as new () => Message)();
     for (const [name, value] of Object.entries(fields)) request[`set${name}`]?.(value as never);
     return new Promise((resolve, reject) => {
-      this.#client[method]?.(request, (error, response) => (error ? reject(explain(error)) : resolve(response)));
+      this.#client[method]?.(request, (error, response) =>
+        error ? reject(explain(error)) : resolve(response),
+      );
     });
   }
 }
 
 /** Starts the process in infra/, where Pulumi starts it. */
-export async function startProvider(): Promise<ProviderProcess> {
+export async function startProvider(extraEnv: Record<string, string> = {}): Promise<ProviderProcess> {
   const texts = await shimTexts();
   const script = join(projectRoot, "node_modules/@pulumi/pulumi/cmd/dynamic-provider/index.js");
   const child = spawn(process.execPath, [script, "127.0.0.1:1"], {
     cwd: join(projectRoot, "infra"),
     stdio: ["ignore", "pipe", "pipe"],
-    env: { PATH: process.env["PATH"], HOME: process.env["HOME"], PULUMI_NODEJS_PROJECT: "taos-hosts" },
+    env: {
+      PATH: process.env["PATH"],
+      HOME: process.env["HOME"],
+      PULUMI_NODEJS_PROJECT: "taos-hosts",
+      ...extraEnv,
+    },
   });
   const [port] = (await once(createInterface({ input: child.stdout }), "line", {
     signal: AbortSignal.timeout(30_000),

@@ -23,7 +23,11 @@ export type PulumiRun = {
 const RUN_ID = "TAOS_HOSTS_RUN_ID";
 
 /** Starts a command, `pulumi` and its arguments; killed with all it started after `timeoutMs`. */
-export function startRun([file = "", ...args]: string[], env: Record<string, string>, timeoutMs: number): PulumiRun {
+export function startRun(
+  [file = "", ...args]: string[],
+  env: Record<string, string>,
+  timeoutMs: number,
+): PulumiRun {
   const id = randomUUID();
   const child = execa(file, args, {
     cwd: projectRoot,

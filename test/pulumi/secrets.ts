@@ -3,7 +3,11 @@ import { join } from "node:path";
 import { commandOf } from "./run.ts";
 
 /** Files below a directory that hold a text, apart from `except`. */
-export async function filesWith(text: string, directory: string, except: readonly string[] = []): Promise<string[]> {
+export async function filesWith(
+  text: string,
+  directory: string,
+  except: readonly string[] = [],
+): Promise<string[]> {
   const entries = await readdir(directory, { recursive: true, withFileTypes: true });
   const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
   const found = await Promise.all(

@@ -5,7 +5,8 @@ export async function daemonContents(d: IncusDaemon): Promise<unknown> {
   const paths = ["instances", "images", "storage-pools", "networks", "profiles", "projects", "certificates"];
   const lists = await Promise.all(
     paths.map(async (path) => {
-      const all = path === "instances" || path === "images" || path === "profiles" ? "&all-projects=true" : "";
+      const all =
+        path === "instances" || path === "images" || path === "profiles" ? "&all-projects=true" : "";
       const list = await d.query<Record<string, unknown>[]>(`/1.0/${path}?recursion=1${all}`);
       return [path, list.map(({ used_by: _usedBy, last_used_at: _lastUsed, ...object }) => object)] as const;
     }),

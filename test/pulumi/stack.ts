@@ -136,12 +136,16 @@ export class TestStack {
 
   /** `pulumi destroy --yes`. */
   destroy(options: CommandOptions = {}): Promise<RunResult> {
-    return this.#operate("destroy", { ...options, flags: ["--yes", "--skip-preview", ...(options.flags ?? [])] });
+    return this.#operate("destroy", {
+      ...options,
+      flags: ["--yes", "--skip-preview", ...(options.flags ?? [])],
+    });
   }
 
   /** Starts `pulumi up --yes` without waiting for it, to be killed midway. */
   startUp(options: CommandOptions = {}): PulumiRun {
-    return this.#start("up", { ...options, flags: ["--yes", "--skip-preview", ...(options.flags ?? [])] }).run;
+    return this.#start("up", { ...options, flags: ["--yes", "--skip-preview", ...(options.flags ?? [])] })
+      .run;
   }
 
   /** `pulumi cancel`: releases the lock of a killed run, as script/stack does. */
