@@ -29,6 +29,7 @@ import { settle } from "./settle.ts";
 import { situationOf } from "./situation.ts";
 import { deriveState, type MigrationState, STATES } from "./states.ts";
 import { deadEnd, STEPS, writeSource } from "./steps.ts";
+import { mendTornRenames } from "./torn-rename.ts";
 
 /** Times that one run goes on after a lost connection or a concurrent change. */
 const RECOVERIES = 6;
@@ -143,6 +144,7 @@ async function drive(move: Move, options: MigrationOptions, mode: Mode): Promise
       move,
       (seen.source?.instance ?? seen.named ?? seen.copy?.instance)?.name ?? move.request.name,
     );
+    await mendTornRenames(move, seen);
     await move.lease.acquire(move.progress);
     await settleAll(move, seen);
     seen = await observe(move.client, move.request.project, move.request.name);
@@ -285,6 +287,7 @@ async function recover(move: Move, seen: Observation, error: unknown): Promise<v
       await getServer(move.client);
       move.files = await hostFiles(move.client, move.request.name);
       await settleAll(move, seen);
+      await mendTornRenames(move, await look(move, seen));
       return;
     } catch (again) {
       if (move.signal.aborted || performance.now() > end) throw error;

@@ -27,6 +27,10 @@ export interface ParkOptions {
   stopTimeout?: number;
   /** @default false */
   forceStop?: boolean;
+  /** Bringing it back includes starting it, also where an interrupted run has stopped it already. @default false */
+  wasRunning?: boolean;
+  /** Config that is set in the same request as the record of the parking. */
+  config?: Record<string, string>;
 }
 
 /** Names of the parked instances of a container, as an observation without a migration under way shows them. */
@@ -73,7 +77,7 @@ export async function park(
       files: await openHostFiles(client),
     });
   }
-  const wasRunning = found.status !== "Stopped";
+  const wasRunning = found.status !== "Stopped" || options.wasRunning === true;
   await changeInstance(client, ref, (instance) => {
     if (parkedRecordOf(instance)) return undefined;
     const record: ParkedRecord = {
@@ -82,7 +86,7 @@ export async function park(
     };
     const settings = parkedSettings(instance);
     return {
-      config: { ...settings.config, [PARKED_KEY]: JSON.stringify(record) },
+      config: { ...settings.config, ...options.config, [PARKED_KEY]: JSON.stringify(record) },
       devices: settings.devices ?? {},
     };
   });

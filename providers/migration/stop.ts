@@ -67,7 +67,14 @@ async function initOf(
   client: IncusClient,
   ref: InstanceRef,
 ): Promise<{ pid: number; signal: number | "SIGPWR" } | undefined> {
-  const { pid } = await getInstanceState(client, ref);
+  const pid = await getInstanceState(client, ref).then(
+    (state) => state.pid,
+    // Seen while it was going down: "Invalid PID".
+    (error: unknown) => {
+      if (error instanceof IncusApiError) return 0;
+      throw error;
+    },
+  );
   if (pid <= 1) return undefined;
   const status = await readFile(`/proc/${pid}/status`, "utf8").catch(() => "");
   // First process of a pid namespace of its own, or it is not the one meant.

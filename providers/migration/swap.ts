@@ -1,5 +1,6 @@
+import { IncusApiError } from "../errors.ts";
 import type { IncusClient } from "../incus/client.ts";
-import { type InstanceRef, renameInstance, setInstanceState } from "../incus/instances.ts";
+import { findInstance, type InstanceRef, renameInstance, setInstanceState } from "../incus/instances.ts";
 import type { Instance } from "../incus/schemas.ts";
 import { changeInstance, exclusively } from "./instance-patch.ts";
 import { type CopyJournal, journalEntry, type Originals, type SourceJournal } from "./journal.ts";
@@ -124,11 +125,16 @@ export async function unparkSettings(
   });
 }
 
-/** Starts an instance. @throws IncusApiError with Incus' reason */
+/** Starts an instance. Running already is fine: the daemon may have started it after a restart. @throws IncusApiError */
 export async function startInstance(client: IncusClient, ref: InstanceRef): Promise<void> {
-  await exclusively(client, ref, () =>
-    setInstanceState(client, ref, { action: "start" }, { deadline: DEADLINE }),
-  );
+  await exclusively(client, ref, async () => {
+    try {
+      await setInstanceState(client, ref, { action: "start" }, { deadline: DEADLINE });
+    } catch (error) {
+      if (!(error instanceof IncusApiError)) throw error;
+      if ((await findInstance(client, ref))?.value.status !== "Running") throw error;
+    }
+  });
 }
 
 /**

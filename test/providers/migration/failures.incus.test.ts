@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -306,4 +306,27 @@ it("never takes a copy back that another run had started", async () => {
     "mary",
     `mary-parked-${before.config["volatile.uuid"]?.slice(0, 8)}`,
   ]);
+});
+
+it.each([
+  ["only the record was renamed", false],
+  ["record and directories were renamed", true],
+])("mends what a daemon killed within a rename leaves: %s", async (_what, directories) => {
+  const parked = `mary-parked-${before.config["volatile.uuid"]?.slice(0, 8)}`;
+  await runAndDie(daemon, requestFor("mary"), "after verified");
+  const statement = `UPDATE storage_volumes SET name='${parked}' WHERE name='mary'`;
+  await daemon.incus("admin", "sql", "global", statement);
+  for (const kind of directories ? ["containers", "containers-snapshots"] : []) {
+    const place = join(daemon.dir, "storage-pools/default", kind);
+    await rename(join(place, "mary"), join(place, parked));
+    await rename(join(daemon.dir, kind, "mary"), join(daemon.dir, kind, parked));
+  }
+  await expect(daemon.incus("rename", "mary", "other")).rejects.toThrow(/storage pool not found/);
+  const { lines } = await run(daemon, requestFor("mary"));
+  expect(lines.join("\n")).toContain('putting right the volume of "mary"');
+  const moved = (await show(daemon)).find(({ name }) => name === "mary");
+  expect(moved).toMatchObject({ status: "Running" });
+  expect(moved?.expanded_devices["root"]?.["pool"]).toBe("cow");
+  expect(differencesOf(before.files, await manifestsOf(daemon, "default", parked, ["before"]))).toEqual([]);
+  expect(differencesOf(before.files, await manifestsOf(daemon, "cow", "mary", ["before"]))).toEqual([]);
 });
