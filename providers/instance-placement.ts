@@ -77,7 +77,7 @@ export interface InstancePlacementState extends InstancePlacementArgs, CommonSta
   unfinished?: MigrationState | undefined;
 }
 
-export const instancePlacement: Lifecycle<InstancePlacementArgs, InstancePlacementState> = {
+const instancePlacement: Lifecycle<InstancePlacementArgs, InstancePlacementState> = {
   args: InstancePlacementArgs,
 
   check(args) {

@@ -45,7 +45,7 @@ export async function alignSnapshots(
 }
 
 /** True where both lists have the same snapshots, by name and date of creation. */
-export function sameRecords(wanted: readonly Snapshot[], present: readonly Snapshot[]): boolean {
+function sameRecords(wanted: readonly Snapshot[], present: readonly Snapshot[]): boolean {
   const key = ({ name, created_at }: Snapshot): string => `${name}@${created_at}`;
   const keys = new Set(present.map(key));
   return wanted.length === present.length && wanted.every((snapshot) => keys.has(key(snapshot)));
