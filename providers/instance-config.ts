@@ -90,6 +90,10 @@ export type InstanceArgs = z.infer<typeof InstanceArgs>;
 
 /** Set while an instance is being made; what is found with it was not finished. */
 export const STAGE_KEY = "user.taos.stage";
+/** Stage of an instance that was never ready: what the creation left may be cleared away. */
+export const NEW = "new";
+/** Stage of an instance that is being replaced, until its successor is ready. It holds the data. */
+export const REPLACING = "replacing";
 /** The image alias an instance was made from, for the planner. */
 export const IMAGE_KEY = "user.taos.image";
 /** `true` on instances that no run may delete or replace. */

@@ -10,7 +10,14 @@ import {
   setInstanceState,
 } from "./incus/instances.ts";
 import type { Instance } from "./incus/schemas.ts";
-import { filePushes, type InstanceArgs, STAGE_KEY, wantedConfig, wantedDevices } from "./instance-config.ts";
+import {
+  filePushes,
+  type InstanceArgs,
+  NEW,
+  STAGE_KEY,
+  wantedConfig,
+  wantedDevices,
+} from "./instance-config.ts";
 import { checkIdmap } from "./instance-idmap.ts";
 import { waitReady } from "./instance-readiness.ts";
 import { lifetimeSignal } from "./lifetime.ts";
@@ -23,9 +30,9 @@ const CREATE_DEADLINE = 1_800_000;
 const START_DEADLINE = 120_000;
 
 /** True for an instance that was begun by us and never started: nothing can have been written in it. */
-function isUnstarted(instance: Instance): boolean {
+export function isUnstarted(instance: Instance): boolean {
   return (
-    instance.config[STAGE_KEY] !== undefined &&
+    instance.config[STAGE_KEY] === NEW &&
     instance.status === "Stopped" &&
     instance.config["volatile.last_state.power"] === undefined
   );
@@ -89,7 +96,7 @@ async function createNew(client: IncusClient, args: InstanceArgs): Promise<void>
       type: "container",
       description: args.description,
       profiles: args.profiles,
-      config: { ...wantedConfig(args), [STAGE_KEY]: "new" },
+      config: { ...wantedConfig(args), [STAGE_KEY]: NEW },
       devices: wantedDevices(args, args.pool),
       source: { type: "image", fingerprint },
       start: !hasFiles,

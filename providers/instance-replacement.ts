@@ -7,17 +7,19 @@ import {
   listInstances,
   setInstanceState,
 } from "./incus/instances.ts";
-import { IMAGE_KEY, type InstanceArgs, STAGE_KEY } from "./instance-config.ts";
+import type { Instance } from "./incus/schemas.ts";
+import { IMAGE_KEY, type InstanceArgs, NEW, REPLACING, STAGE_KEY } from "./instance-config.ts";
 import { type Made, makeInstance, preflightInstance } from "./instance-creation.ts";
+import { lifetimeSignal } from "./lifetime.ts";
 import { changeInstance } from "./migration/instance-patch.ts";
+import { parkedName } from "./migration/names.ts";
 import { park, removeParked, unpark } from "./migration/parked.ts";
 import { parkedRecordOf } from "./migration/parking.ts";
+import { settle } from "./migration/settle.ts";
 import { ownershipOf } from "./ownership.ts";
 import { progressFor } from "./progress.ts";
 
 const DELETE_DEADLINE = 120_000;
-/** Stage of a parked instance whose successor is not ready yet. */
-const REPLACING = "replacing";
 
 /**
  * Makes an instance anew from its image and keeps the old one, parked with all its data. Goes on from wherever a
@@ -37,8 +39,12 @@ export async function replaceInstance(
   let parked = await unfinishedPredecessor(client, args);
   if (live && !isSuccessor) {
     progress(`replaced: image ${before.image} → ${args.image}`);
-    parked = (await park(client, old, { owner: args.owner }, progress)).parkedName;
-    await changeInstance(client, { ...old, name: parked }, () => ({ config: { [STAGE_KEY]: REPLACING } }));
+    const stage = { [STAGE_KEY]: REPLACING };
+    // Written before it is stopped, so that a run after a kill knows that it has to run.
+    if (live.status !== "Stopped") await changeInstance(client, old, () => ({ config: stage }));
+    const wasRunning = live.config[STAGE_KEY] === REPLACING && !parkedRecordOf(live);
+    const options = { owner: args.owner, config: stage, wasRunning };
+    parked = (await park(client, old, options, progress)).parkedName;
   }
   try {
     const made = await makeInstance(client, args, () => undefined);
@@ -60,7 +66,10 @@ function concludeReplacement(client: IncusClient, parked: InstanceRef): Promise<
 }
 
 /** Name of the parked instance whose replacement a killed run did not finish. */
-async function unfinishedPredecessor(client: IncusClient, args: InstanceArgs): Promise<string | undefined> {
+export async function unfinishedPredecessor(
+  client: IncusClient,
+  args: InstanceArgs,
+): Promise<string | undefined> {
   const instances = await listInstances(client);
   const parked = instances.find(
     (one) =>
@@ -72,25 +81,51 @@ async function unfinishedPredecessor(client: IncusClient, args: InstanceArgs): P
 }
 
 /**
- * After a run was killed between parking and making anew, and the name is free: with the opt-in the new one is made
- * (by the caller); without it the old one comes back.
- * @returns true where the old one is back
+ * Ends what a killed run left of a replacement. Where the new one is ready, nothing is left to do but to say so. Where
+ * it is not, and is no longer opted in or wanted, it goes and the old one comes back under its name.
  */
-export async function takeBackUnfinished(client: IncusClient, args: InstanceArgs): Promise<boolean> {
+export async function settleReplacement(client: IncusClient, args: InstanceArgs): Promise<void> {
   const ref: InstanceRef = { project: args.project, name: args.name };
-  const parked = await unfinishedPredecessor(client, args);
-  if (parked === undefined || args.allowReplace || (await findInstance(client, ref))) return false;
-  await unpark(client, ref, parked, progressFor(args.host.name, args.name));
+  const progress = progressFor(args.host.name, args.name);
+  const name = await unfinishedPredecessor(client, args);
+  // Operations of a run that was killed go on in the daemon.
+  if (name !== undefined) await settle(client, args.project, [args.name, name], lifetimeSignal());
+  const live = (await findInstance(client, ref))?.value;
+  if (live && parkedRecordOf(live)) {
+    if (isWanted(live, args)) return;
+    await unpark(client, ref, parkedName(ref.name, live.config["volatile.uuid"] ?? ""), progress);
+    await concludeReplacement(client, ref);
+    return;
+  }
+  const old = name === undefined ? undefined : (await findInstance(client, { ...ref, name }))?.value;
+  if (!old) return;
+  if (live && live.config[STAGE_KEY] !== NEW) {
+    await concludeReplacement(client, { ...ref, name: old.name });
+    return;
+  }
+  if (isWanted(old, args)) return;
+  await removeUnfinished(client, args);
+  await unpark(client, ref, old.name, progress);
   await concludeReplacement(client, ref);
-  return true;
+}
+
+/** The replacement of `old` that was begun is still asked for. */
+function isWanted(old: { config: Record<string, string> }, args: InstanceArgs): boolean {
+  return args.allowReplace && old.config[IMAGE_KEY] !== args.image;
+}
+
+/** Whether the replacement of an instance is under way, by the instances of its project. */
+export function isBeingReplaced(instances: readonly Instance[], name: string): boolean {
+  return instances.some(
+    (one) => one.config[STAGE_KEY] === REPLACING && (one.name === name || parkedRecordOf(one)?.name === name),
+  );
 }
 
 /** The new instance, made a moment ago and never ready. Anything else under the name stays. */
 async function removeUnfinished(client: IncusClient, args: InstanceArgs): Promise<void> {
   const ref: InstanceRef = { project: args.project, name: args.name };
   const found = (await findInstance(client, ref))?.value;
-  if (!found || found.config[STAGE_KEY] === undefined || ownershipOf(found.config, args.owner) !== "ours")
-    return;
+  if (!found || found.config[STAGE_KEY] !== NEW || ownershipOf(found.config, args.owner) !== "ours") return;
   if (found.status !== "Stopped") {
     await setInstanceState(client, ref, { action: "stop", force: true }, { deadline: DELETE_DEADLINE });
   }

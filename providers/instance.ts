@@ -22,9 +22,15 @@ import {
   wantedConfig,
   wantedDevices,
 } from "./instance-config.ts";
-import { finishInstance, makeInstance } from "./instance-creation.ts";
+import { finishInstance, isUnstarted, makeInstance } from "./instance-creation.ts";
 import { leasedAddress } from "./instance-readiness.ts";
-import { removePredecessors, replaceInstance, takeBackUnfinished } from "./instance-replacement.ts";
+import {
+  isBeingReplaced,
+  removePredecessors,
+  replaceInstance,
+  settleReplacement,
+  unfinishedPredecessor,
+} from "./instance-replacement.ts";
 import { parkedNamesOf } from "./migration/parked.ts";
 import { ownershipOf } from "./ownership.ts";
 import { progressFor } from "./progress.ts";
@@ -171,6 +177,16 @@ async function make(args: InstanceArgs, client: IncusClient, parked = ""): Promi
   }
 }
 
+async function replace(
+  before: InstanceArgs,
+  args: InstanceArgs,
+  client: IncusClient,
+): Promise<InstanceState> {
+  const { uuid, ipv4 } = await replaceInstance(client, before, args);
+  const parked = await predecessorOf(client, before.project, args);
+  return { ...args, schemaVersion: 1, uuid, ipv4, isReady: true, parked, drift: [] };
+}
+
 const lifecycle: Lifecycle<InstanceArgs, InstanceState> = {
   args: InstanceArgs,
 
@@ -187,7 +203,8 @@ const lifecycle: Lifecycle<InstanceArgs, InstanceState> = {
 
   async create(args, client) {
     const state = await withLock(`instance:${client.key}:${args.name}`, async () => {
-      await takeBackUnfinished(client, args);
+      await settleReplacement(client, args);
+      if ((await unfinishedPredecessor(client, args)) !== undefined) return replace(args, args, client);
       return make(args, client, await predecessorOf(client, args.project, args));
     });
     return { id: args.name, state };
@@ -207,20 +224,31 @@ const lifecycle: Lifecycle<InstanceArgs, InstanceState> = {
           instances.filter((one) => one.project === state.project),
           state.name,
         )[0] ?? "");
-    const isReady = state.isReady && live.config[STAGE_KEY] === undefined;
+    const isReady =
+      state.isReady &&
+      live.config[STAGE_KEY] === undefined &&
+      !isBeingReplaced(
+        instances.filter((one) => one.project === state.project),
+        state.name,
+      );
+    // Another one of ours under the name: the successor that a killed run made.
+    const isSuccessor = live.config["volatile.uuid"] !== state.uuid && live.config[IMAGE_KEY] !== undefined;
+    const image = isSuccessor ? (live.config[IMAGE_KEY] ?? state.image) : state.image;
     return {
       ...state,
+      image,
       ipv4,
       isReady,
       parked,
       uuid: live.config["volatile.uuid"] ?? state.uuid,
-      drift: driftOf(state, live),
+      drift: driftOf({ ...state, image }, live),
     };
   },
 
   async update(_id, state, args, client) {
     const ref = refOf(args);
     return withLock(`instance:${client.key}:${args.name}`, async () => {
+      if (!state.isReady) await settleReplacement(client, { ...args, project: state.project });
       const found = await findInstance(client, refOf(state));
       if (!found) return make(args, client, state.parked);
       if (!isOurs(state, found.value)) {
@@ -228,14 +256,13 @@ const lifecycle: Lifecycle<InstanceArgs, InstanceState> = {
           `Instance "${args.name}" was not made by this stack and is left alone. List it under containers, or give the agent another name.`,
         );
       }
+      // Its files may be missing: it is gone on with as a creation.
+      if (isUnstarted(found.value)) return make(args, client, state.parked);
       if (args.removeParked) await removePredecessors(client, args, state.parked);
       const parkedBefore = args.removeParked ? "" : state.parked;
-      if (args.allowReplace && replacingFields(state, args).length > 0) {
-        const before = { project: state.project, name: state.name, image: state.image };
-        const { uuid, ipv4 } = await replaceInstance(client, before, args);
-        const parked = await predecessorOf(client, state.project, args);
-        return { ...args, schemaVersion: 1, uuid, ipv4, isReady: true, parked, drift: [] };
-      }
+      const unfinished = state.isReady ? undefined : await unfinishedPredecessor(client, args);
+      if (args.allowReplace && (unfinished !== undefined || replacingFields(state, args).length > 0))
+        return replace(state, args, client);
       // Held back: what would need a replacement stays as it is until optIn.replace names the instance.
       const held: InstanceArgs = { ...args, image: state.image, project: state.project };
       const live = await syncInstance(client, state, held);

@@ -195,6 +195,9 @@ export function dynamicProvider<Args extends CommonArgs, State extends Args & Co
     async delete(id, props) {
       const state = stateOf(props);
       await guarded(kind, state.host, props, async (client) => {
+        // A replacement deletes before it creates: what is held back from creating must not be deleted either.
+        const { hold } = thisRun.get(state.owner) ?? {};
+        if (hold !== undefined) throw new VisibleError(hold);
         try {
           await lifecycle.delete(id, state, client);
         } catch (error) {

@@ -1,6 +1,5 @@
 import { chmod, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { execa } from "execa";
 import { IncusClient } from "../../providers/incus/client.ts";
 import { findRecreation } from "../../providers/pool-recreation.ts";
 import type { IncusDaemon } from "../testbed/daemon.ts";
@@ -98,17 +97,6 @@ export function poolArgs(socketPath: string, change: Record<string, unknown> = {
     size: 6 * 1024 ** 3,
     ...change,
   };
-}
-
-/** Starts the provider in a process of its own. */
-export function startProvider(args: Record<string, unknown>) {
-  return execa(process.execPath, [join(import.meta.dirname, "pool-child.ts"), JSON.stringify(args)], {
-    reject: false,
-    all: true,
-    stdin: "ignore",
-    timeout: 60_000,
-    env: { NODE_NO_WARNINGS: "1" },
-  });
 }
 
 /** A directory for the daemon's PATH with a mkfs.btrfs that runs `script` first. */

@@ -14,8 +14,8 @@ import {
   setUpEmptyPool,
   showPool,
   showProfiles,
-  startProvider,
 } from "./empty-pool.ts";
+import { startProvider } from "./start-provider.ts";
 
 const WRITE = /^(?!GET|HEAD|OPTIONS)/;
 /** Journal, three profiles, pool out, pool in, three profiles, journal: what a recreation writes. */
@@ -63,7 +63,7 @@ describe("an interrupted recreation of an empty dir pool", () => {
 
   /** The next `up`: the recreation is finished, nothing of it is left, no profile has changed by a byte. */
   async function finishes(): Promise<void> {
-    const next = await startProvider(poolArgs(proxy.socketPath));
+    const next = await startProvider("StoragePool", "create", poolArgs(proxy.socketPath));
     expect(next.all).toContain("ended");
     expect(await showPool(d)).toEqual(MADE);
     expect(await showProfiles(d)).toEqual(profiles);
@@ -83,7 +83,7 @@ describe("an interrupted recreation of an empty dir pool", () => {
       await child;
     };
     proxy.onNext(WRITE, "after", kill, nth);
-    const child = startProvider(poolArgs(proxy.socketPath));
+    const child = startProvider("StoragePool", "create", poolArgs(proxy.socketPath));
     expect((await child).signal).toBe("SIGKILL");
     expect(proxy.writes()).toHaveLength(nth);
     await finishes();
@@ -93,7 +93,7 @@ describe("an interrupted recreation of an empty dir pool", () => {
     "the daemon killed when write %i arrives: the next run finishes",
     async (nth) => {
       proxy.onNext(WRITE, "before", () => d.kill(), nth);
-      const cut = await startProvider(poolArgs(proxy.socketPath));
+      const cut = await startProvider("StoragePool", "create", poolArgs(proxy.socketPath));
       expect(cut.exitCode).toBe(1);
       await d.start();
       await finishes();
@@ -107,7 +107,7 @@ describe("an interrupted recreation of an empty dir pool", () => {
       await child;
     };
     proxy.onNext(WRITE, "after", kill, 4);
-    const child = startProvider(poolArgs(proxy.socketPath));
+    const child = startProvider("StoragePool", "create", poolArgs(proxy.socketPath));
     await child;
     expect(await d.incus("profile", "device", "list", "default")).toBe("eth0");
   }
@@ -117,7 +117,7 @@ describe("an interrupted recreation of an empty dir pool", () => {
     const orphan = join(d.dir, "storage-pools/default/containers/lost/rootfs");
     await mkdir(orphan, { recursive: true });
     await writeFile(join(orphan, "memory"), "months of it");
-    const next = await startProvider(poolArgs(proxy.socketPath));
+    const next = await startProvider("StoragePool", "create", poolArgs(proxy.socketPath));
     expect(next.all).toContain(
       "left as it is: used by files unknown to the database: storage-pools/default/containers/lost",
     );
@@ -131,7 +131,11 @@ describe("an interrupted recreation of an empty dir pool", () => {
 
   test("whoever wants the dir pool meanwhile has it back", async () => {
     await killBeforeDelete();
-    const next = await startProvider(poolArgs(proxy.socketPath, { driver: "dir", size: undefined }));
+    const next = await startProvider(
+      "StoragePool",
+      "create",
+      poolArgs(proxy.socketPath, { driver: "dir", size: undefined }),
+    );
     expect(next.all).toContain("ended");
     expect(await showPool(d)).toEqual(OLD);
     expect(await showProfiles(d)).toEqual(profiles);
@@ -156,7 +160,7 @@ describe("an interrupted recreation of an empty dir pool", () => {
       ["finds no space", "echo 'No space left on device' >&2; exit 1", /No space left on device/],
     ])("mkfs.btrfs %s: pool and profiles are back as they were", async (_what, script, message) => {
       await withMkfs(script);
-      const failed = await startProvider(poolArgs(proxy.socketPath));
+      const failed = await startProvider("StoragePool", "create", poolArgs(proxy.socketPath));
       expect(failed.exitCode).toBe(1);
       expect(failed.all).toMatch(message);
       expect(failed.all).toContain("The dir pool and its profiles are back as they were.");
@@ -169,7 +173,7 @@ describe("an interrupted recreation of an empty dir pool", () => {
     test("the daemon killed while mkfs.btrfs runs", async () => {
       await withMkfs('kill -9 "$(cat "$0.pid")"; exit 1');
       await writeFile(join(d.dataDir, "programs/mkfs.btrfs.pid"), String(d.pid));
-      const failed = await startProvider(poolArgs(proxy.socketPath));
+      const failed = await startProvider("StoragePool", "create", poolArgs(proxy.socketPath));
       expect(failed.exitCode).toBe(1);
       expect(existsSync(join(d.dir, "disks/default.img"))).toBe(true);
       await d.start();
@@ -178,7 +182,11 @@ describe("an interrupted recreation of an empty dir pool", () => {
   });
 
   test("no room for the loop file is said before anything is done", async () => {
-    const failed = await startProvider(poolArgs(proxy.socketPath, { size: 2 ** 50 }));
+    const failed = await startProvider(
+      "StoragePool",
+      "create",
+      poolArgs(proxy.socketPath, { size: 2 ** 50 }),
+    );
     expect(failed.exitCode).toBe(1);
     expect(failed.all).toMatch(/are free on the host, .* are needed for the loop file/);
     expect(proxy.writes()).toEqual([]);
