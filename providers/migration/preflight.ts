@@ -9,6 +9,7 @@ import { copyName, PARKED_KEY, parkedName } from "./names.ts";
 import { listProjectInstances } from "./observation.ts";
 import { rootDevice } from "./root-device.ts";
 import { ensureSpace } from "./space.ts";
+import { requireTools } from "./tools.ts";
 import { countFlagged, hasNestedSubvolumes, snapshotVolumeOf, volumeOf } from "./volume.ts";
 
 /** Drivers whose volumes are directories that can be compared file by file. */
@@ -36,6 +37,7 @@ export async function preflight(move: Move, instance: Instance): Promise<Preflig
     throw new VisibleError(`Refusing to migrate "${instance.name}": ${reason}`);
   };
   refuseKinds(instance, refuse);
+  await requireTools();
   const [, root] = rootDevice(instance);
   const from = root["pool"] ?? "";
   const uuid = instance.config["volatile.uuid"] ?? "";

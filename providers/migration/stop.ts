@@ -91,7 +91,11 @@ async function stopBySignal(
   options: StopOptions,
 ): Promise<string | undefined> {
   const end = performance.now() + options.timeout;
-  process.kill(init.pid, init.signal);
+  try {
+    process.kill(init.pid, init.signal);
+  } catch {
+    // It ended by itself meanwhile; Incus will show that.
+  }
   for (;;) {
     const status = (await findInstance(client, ref))?.value.status;
     if (status === "Stopped") {
