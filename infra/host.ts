@@ -136,7 +136,7 @@ export class Host extends pulumi.ComponentResource {
         ...leave,
         ...(cowPool ? { repointFrom: wishes.main.name } : {}),
         placements: pulumi.all(
-          Object.fromEntries(placements.map(([name, placement]) => [name, placement.pool])),
+          Object.fromEntries(placements.map(([name, placement]) => [name, whereaboutsOf(placement)])),
         ),
       },
       after(serving, network, ...placements.map(([, placement]) => placement)),
@@ -168,6 +168,11 @@ export class Host extends pulumi.ComponentResource {
     // For the policy pack, which sees the new state only: what is on the host must still be declared.
     this.registerOutputs({ protectedAgents: context.plan.protectedAgents });
   }
+}
+
+/** Where a container is and whether its root disk comes from a profile: either change may free the profile. */
+function whereaboutsOf({ pool, inheritsRoot }: InstancePlacement): pulumi.Output<string> {
+  return pulumi.all([pool, inheritsRoot]).apply(([on, inherits]) => (inherits ? `${on}, by profile` : on));
 }
 
 function expectation(decision: PoolDecision | null): { expect?: string } {

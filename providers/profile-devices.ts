@@ -36,7 +36,7 @@ export const ProfileDevicesArgs = CommonArgs.extend({
   repointFrom: PoolName.optional(),
   /** Add nothing: the host is only reported on. @default false */
   leave: z.boolean().default(false),
-  /** Pools that the stack's containers are on: a change of them makes this resource look again. */
+  /** Where the stack's containers are: a change of it makes this resource look again. */
   placements: z.record(z.string(), z.string()).default({}),
 });
 export type ProfileDevicesArgs = z.infer<typeof ProfileDevicesArgs>;
