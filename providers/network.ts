@@ -2,10 +2,12 @@ import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { changedFields, configDrift } from "./drift.ts";
 import { IncusApiError, VisibleError } from "./errors.ts";
+import type { IncusClient } from "./incus/client.ts";
 import { createNetwork, deleteNetwork, findNetwork, listNetworks, patchNetwork } from "./incus/networks.ts";
 import type { Network as LiveNetwork } from "./incus/schemas.ts";
 import { shared } from "./incus/shared.ts";
 import { ObjectName } from "./names.ts";
+import { freeSubnet } from "./network-subnet.ts";
 import { OWNER_KEY, ownershipOf } from "./ownership.ts";
 import { progressFor } from "./progress.ts";
 import { CommonArgs, type CommonState, dynamicProvider, type InputsOf, type Lifecycle } from "./resource.ts";
@@ -47,6 +49,28 @@ function isUnfinished(network: LiveNetwork, owner: string): boolean {
   return network.status === "Pending" && ownershipOf(network.config, owner) === "ours";
 }
 
+/** Makes the bridge; where Incus finds no addresses for it, once more with one that no interface of the host uses. */
+async function makeBridge(client: IncusClient, args: NetworkArgs): Promise<void> {
+  const create = (config: Record<string, string>): Promise<void> =>
+    createNetwork(client, {
+      name: args.name,
+      type: "bridge",
+      description: "",
+      config: { ...config, ...args.config, [OWNER_KEY]: args.owner },
+    });
+  try {
+    await create({});
+  } catch (error) {
+    const isFinal = !(error instanceof IncusApiError) || error.status < 500 || "ipv4.address" in args.config;
+    const address = isFinal ? undefined : await freeSubnet(client, args.owner);
+    if (address === undefined) throw error;
+    progressFor(args.host.name, `network ${args.name}`)(`Incus gave it no address; trying ${address}`);
+    await create({ "ipv4.address": address, "ipv4.nat": "true", "ipv6.address": "none" }).catch(() => {
+      throw error;
+    });
+  }
+}
+
 const lifecycle: Lifecycle<NetworkArgs, NetworkState> = {
   args: NetworkArgs,
 
@@ -69,12 +93,7 @@ const lifecycle: Lifecycle<NetworkArgs, NetworkState> = {
     }
     if (args.leave) return { id, state: { ...args, schemaVersion: 1, adopted: true, drift: [] } };
     try {
-      await createNetwork(client, {
-        name: args.name,
-        type: "bridge",
-        description: "",
-        config: { ...args.config, [OWNER_KEY]: args.owner },
-      });
+      await makeBridge(client, args);
     } catch (error) {
       if (error instanceof IncusApiError && error.status === 409) return lifecycle.create(args, client);
       throw new VisibleError(

@@ -1,7 +1,7 @@
 import { isNotFound } from "../errors.ts";
 import type { IncusClient, Versioned } from "./client.ts";
 import { api } from "./paths.ts";
-import { Lease, Network } from "./schemas.ts";
+import { Lease, Network, NetworkState } from "./schemas.ts";
 
 export function listNetworks(client: IncusClient): Promise<Network[]> {
   return client.list(api("networks"), Network, { query: { recursion: 1 } });
@@ -34,6 +34,19 @@ export function patchNetwork(
 ): Promise<void> {
   const { name, description } = current.value;
   return client.write("PATCH", api("networks", name), { body: { description, config }, etag: current.etag });
+}
+
+/** Addresses of a network's interface on the host, managed or not; none where it has no interface. */
+export async function listNetworkAddresses(
+  client: IncusClient,
+  name: string,
+): Promise<{ address: string; netmask: string }[]> {
+  try {
+    return (await client.get(api("networks", name, "state"), NetworkState)).addresses;
+  } catch (error) {
+    if (isNotFound(error)) return [];
+    throw error;
+  }
 }
 
 export function deleteNetwork(client: IncusClient, name: string): Promise<void> {

@@ -74,6 +74,10 @@ export const Network = z.object({
 });
 export type Network = z.infer<typeof Network>;
 
+export const NetworkState = z.object({
+  addresses: nullable(z.array(z.object({ address: z.string(), netmask: z.string() })), []),
+});
+
 export const Profile = z.object({
   name: z.string(),
   project: z.string().default("default"),
