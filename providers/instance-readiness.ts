@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { VisibleError } from "./errors.ts";
+import { IncusApiError, VisibleError } from "./errors.ts";
 import type { IncusClient } from "./incus/client.ts";
 import { execInstance, getInstanceState, type InstanceRef } from "./incus/instances.ts";
 import { listLeases } from "./incus/networks.ts";
@@ -71,9 +71,13 @@ export async function waitReady(
     const leased = ready === "network" ? await leasedAddress(client, instance, POLL / 2) : undefined;
     if (leased !== undefined || Date.now() >= askState) {
       askState = Date.now() + SLOW_POLL;
-      const state = await getInstanceState(client, ref);
-      address = globalAddresses(state)[0];
-      if (state.status === "Stopped") {
+      // Incus answers 500 while the container's init ends ("Invalid PID"): the next look tells more.
+      const state = await getInstanceState(client, ref).catch((error: unknown) => {
+        if (error instanceof IncusApiError && error.status === 500 && Date.now() < end) return undefined;
+        throw error;
+      });
+      address = state && globalAddresses(state)[0];
+      if (state?.status === "Stopped") {
         throw new VisibleError(
           `Instance "${ref.name}" stopped while it was waited for. Look at: incus console ${ref.name} --show-log`,
         );
