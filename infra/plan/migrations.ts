@@ -1,10 +1,4 @@
-import {
-  formatBytes,
-  type HostLook,
-  type InstanceLook,
-  isCopyOnWrite,
-  qualifiedName,
-} from "@taos-hosts/providers";
+import { formatBytes, type HostLook, type InstanceLook, qualifiedName } from "@taos-hosts/providers";
 import type { ContainerConfig } from "../config.ts";
 import { certainSpace, migrationCost } from "./cost.ts";
 import { parkedOf } from "./parked.ts";
@@ -36,7 +30,7 @@ export function planMigration(plan: ContainerPlan, migration: Migration): void {
   }
   if (instance.root?.pool === target.name && !interrupted) return;
   const there = room.has(target.name) ? (room.get(target.name) ?? null) : target.freeBytes;
-  const cost = migrationCost(instance, look, there);
+  const cost = costTo(target, migrationCost(instance, look, there));
   // What was begun is finished or taken back by the migration itself; the checks before a start are behind it.
   const problem = interrupted ? undefined : migrationProblem(instance, look, cost, target);
   if (problem) {
@@ -57,11 +51,16 @@ export function planMigration(plan: ContainerPlan, migration: Migration): void {
   });
 }
 
-/** Where a container is to go. */
+/** Where a container is to go. A pool that its entry names may be dir, too: that is the way back. */
 type Target = Pick<EffectivePool, "name" | "driver" | "freeBytes">;
 
 /** Drivers whose volumes are directories, so that source and copy can be compared file by file. */
 const COMPARABLE = ["btrfs", "dir"];
+
+/** On a pool without shared blocks everything takes its own space, snapshots too. */
+function costTo({ driver }: Target, cost: Cost): Cost {
+  return driver === "dir" ? { ...cost, spaceNeeded: cost.bytes, sharesImage: false } : cost;
+}
 
 function targetPool(
   look: HostLook,
@@ -74,10 +73,10 @@ function targetPool(
     );
   }
   const pool = look.pools.find(({ name }) => name === named);
-  const remedy = "Name a btrfs or zfs pool of the host under pool, or leave it out.";
-  if (!pool) return { reason: `pool ${named} is not on the host`, remedy };
-  if (!isCopyOnWrite(pool.driver))
-    return { reason: `pool ${named} is ${pool.driver}, not copy-on-write`, remedy };
+  if (!pool) {
+    const remedy = "Name a pool of the host under pool, or leave it out.";
+    return { reason: `pool ${named} is not on the host`, remedy };
+  }
   const freeBytes = pool.sizeBytes === null ? pool.freeBytes : least(pool.freeBytes, look.hostFreeBytes);
   return { name: pool.name, driver: pool.driver, freeBytes };
 }

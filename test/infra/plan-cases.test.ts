@@ -113,6 +113,13 @@ describe("optIn.migrate", () => {
     expect(plan({ ...raw, containers: { mary: {} } }, look)).toMatchObject({ actions: [], refusals: [] });
   });
 
+  it("moves back to the dir pool where the entry names it", () => {
+    const pools = [poolLook("default", "dir"), poolLook("default-cow", "btrfs")];
+    const look = board([on("default-cow", "mary")], { pools });
+    const planned = plan({ containers: { mary: { pool: "default" } }, optIn: { migrate: ["mary"] } }, look);
+    expect(planned.actions).toMatchObject([{ kind: "migrate", container: "mary", pool: "default" }]);
+  });
+
   it("finishes what was interrupted, also while nobody has the name", () => {
     const journal = { "user.taos.migration": JSON.stringify({ role: "source", name: "mary" }) };
     const look = board([container("mary-parked-2f47f9a1", { config: journal, status: "Stopped" })]);
