@@ -15,6 +15,7 @@ import { withLock } from "./incus/lock.ts";
 import type { Instance as LiveInstance } from "./incus/schemas.ts";
 import { shared } from "./incus/shared.ts";
 import {
+  REPLACING as BEING_REPLACED,
   filePushes,
   IMAGE_KEY,
   InstanceArgs,
@@ -22,7 +23,7 @@ import {
   wantedConfig,
   wantedDevices,
 } from "./instance-config.ts";
-import { finishInstance, isUnstarted, makeInstance } from "./instance-creation.ts";
+import { finishInstance, isUnstarted, type Made, makeInstance } from "./instance-creation.ts";
 import { leasedAddress } from "./instance-readiness.ts";
 import {
   isBeingReplaced,
@@ -279,7 +280,12 @@ const lifecycle: Lifecycle<InstanceArgs, InstanceState> = {
       if (state.isReady && live.config[STAGE_KEY] === undefined)
         return stateOf(held, live, true, state.ipv4, parkedBefore);
       try {
-        const made = await finishInstance(client, held, () => undefined);
+        const finish = (): Promise<Made> => finishInstance(client, held, () => undefined);
+        // The stop that a killed run asked for may take effect only now.
+        const isStopping = live.config[STAGE_KEY] === BEING_REPLACED;
+        const made = await finish().catch((error: unknown) =>
+          isStopping ? finish() : Promise.reject(error),
+        );
         return { ...stateOf(held, live, true, made.ipv4, parkedBefore) };
       } catch (error) {
         throw new PartialFailure(messageOf(error), ref.name, stateOf(held, live, false, "", parkedBefore), {
