@@ -117,7 +117,8 @@ describe("optIn.migrate", () => {
     const pools = [poolLook("default", "dir"), poolLook("default-cow", "btrfs")];
     const look = board([on("default-cow", "mary")], { pools });
     const planned = plan({ containers: { mary: { pool: "default" } }, optIn: { migrate: ["mary"] } }, look);
-    expect(planned.actions).toMatchObject([{ kind: "migrate", container: "mary", pool: "default" }]);
+    const move = planned.actions.find(({ kind }) => kind === "migrate");
+    expect(move).toMatchObject({ container: "mary", pool: "default" });
   });
 
   it("finishes what was interrupted, also while nobody has the name", () => {
