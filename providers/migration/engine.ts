@@ -144,9 +144,11 @@ async function drive(move: Move, options: MigrationOptions, mode: Mode): Promise
       move,
       (seen.source?.instance ?? seen.named ?? seen.copy?.instance)?.name ?? move.request.name,
     );
-    await mendTornRenames(move, seen);
-    await move.lease.acquire(move.progress);
+    // Only once nobody works on it any more: a rename under way looks like a torn one.
+    await move.lease.outliveHolder(move.progress);
     await settleAll(move, seen);
+    await mendTornRenames(move, await look(move, seen));
+    await move.lease.acquire(move.progress);
     seen = await observe(move.client, move.request.project, move.request.name);
     const state = stateOf(move, seen);
     move.progress(`resuming an interrupted migration: ${STATES[state].holds}`);

@@ -44,6 +44,7 @@ export class Lease {
   private readonly controller = new AbortController();
   private readonly identity = ownIdentity();
   private beats = 0;
+  private outlived: LeaseRecord | undefined;
   private timer: NodeJS.Timeout | undefined;
   private beating: Promise<void> = Promise.resolve();
 
@@ -54,16 +55,25 @@ export class Lease {
   }
 
   /**
-   * Takes the lease, waiting up to 20 s to see whether a holder on another machine still lives.
+   * Waits, up to 20 s, to see whether the holder, if there is one, still lives. Writes nothing.
+   * @throws VisibleError where another run is at work
+   */
+  async outliveHolder(progress: Progress): Promise<void> {
+    const holder = await this.currentHolder();
+    if (!holder || holder.run === this.run || isSame(holder, this.outlived)) return;
+    await this.outlive(holder, progress);
+    this.outlived = holder;
+  }
+
+  /**
+   * Takes the lease, after `outliveHolder`.
    * @throws VisibleError where another run is at work
    */
   async acquire(progress: Progress): Promise<void> {
-    const holder = await this.currentHolder();
-    if (holder && holder.run !== this.run) await this.outlive(holder, progress);
+    await this.outliveHolder(progress);
     await changeInstance(this.client, this.ref, (instance) => {
       const now = leaseOf(instance);
-      if (now && now.run !== this.run && (now.run !== holder?.run || now.beat !== holder.beat))
-        throw this.refusal(now);
+      if (now && now.run !== this.run && !isSame(now, this.outlived)) throw this.refusal(now);
       return { config: this.entry() };
     });
     clearInterval(this.timer);
@@ -136,7 +146,7 @@ export class Lease {
         if (isNotFound(error)) return undefined;
         throw error;
       });
-      if (now && (now.run !== holder.run || now.beat !== holder.beat)) throw this.refusal(now);
+      if (now && !isSame(now, holder)) throw this.refusal(now);
     }
     progress("the run of another machine shows no sign of life; taking over");
   }
@@ -148,6 +158,11 @@ export class Lease {
       `Refusing to work on "${this.ref.name}": another run is at work on it (${where}). Wait for it to end, then run again.`,
     );
   }
+}
+
+/** Same run, and no sign of life in between. */
+function isSame(one: LeaseRecord, other: LeaseRecord | undefined): boolean {
+  return one.run === other?.run && one.beat === other.beat;
 }
 
 function leaseOf(instance: { config: Record<string, string> }): LeaseRecord | undefined {
