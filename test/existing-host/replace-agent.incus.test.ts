@@ -68,6 +68,7 @@ describe("a protected agent whose image changes", () => {
     }
     // And the one after it finds nothing to do.
     const seen = await provider.read(AGENT, made);
+    expect(seen.props).toMatchObject({ drift: [], isReady: true });
     expect(await provider.diff(AGENT, seen.props, args)).toMatchObject({ changes: false });
   }
 
