@@ -23,10 +23,13 @@ export async function checkSourceDirectory(client: IncusClient, source: string):
   );
 }
 
-/** What a pool's directory holds beside what Incus knows, readable; it would be deleted with the pool. */
-export async function strangersIn(client: IncusClient, pool: PoolLook): Promise<string[]> {
-  if (!isDirectory(pool.source)) return [];
+/**
+ * What a pool's directory holds beside what Incus knows, readable; it would be deleted with the pool.
+ * @param source as configured: the live pool's own names the file of a loop pool too
+ */
+export async function strangersIn(client: IncusClient, pool: PoolLook, source: string): Promise<string[]> {
+  if (!isDirectory(source)) return [];
   const files = await openHostFiles(client);
-  if (!files) return [`files in ${pool.source} that cannot be seen over this connection`];
+  if (!files) return [`files in ${source} that cannot be seen over this connection`];
   return (await findLeftovers(files, pool)).map((path) => `files unknown to the database: ${path}`);
 }

@@ -298,7 +298,7 @@ const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
       const holds = [
         ...(contents ? poolBlockers(contents) : []),
         ...(contents?.profiles ?? []).map((name) => `profile ${name}`),
-        ...(pool ? await strangersIn(client, pool) : []),
+        ...(pool ? await strangersIn(client, pool, state.source) : []),
       ];
       if (holds.length > 0) {
         progressFor(state.host.name, `pool ${state.name}`)(`left in place: it holds ${holds.join(", ")}`);

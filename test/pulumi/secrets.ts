@@ -1,5 +1,6 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { commandOf } from "./run.ts";
 
 /** Files below a directory that hold a text, apart from `except`. */
@@ -30,6 +31,7 @@ export async function commandsDuring(task: Promise<unknown>): Promise<string[]> 
     for (const name of await readdir("/proc")) {
       if (/^\d+$/.test(name)) seen.add(await commandOf(Number(name)));
     }
+    await delay(20);
   }
   return [...seen];
 }

@@ -3,7 +3,7 @@ import { request } from "node:http";
 import type { Socket } from "node:net";
 import type { IncusDaemon } from "./daemon.ts";
 import { until } from "./deadline.ts";
-import { FrameReader, pingFrame } from "./websocket-frames.ts";
+import { FrameReader, pingFrame, pongFrame } from "./websocket-frames.ts";
 
 /** An event as `/1.0/events` sends it; `metadata` has more keys than these. */
 export type IncusEvent = {
@@ -51,6 +51,7 @@ export async function recordEvents(
   const take = (chunk: Buffer): void => {
     const received = frames.push(chunk);
     pongs += received.pongs;
+    if (received.pings > 0) socket.write(pongFrame());
     for (const each of received.texts) events.push(JSON.parse(each) as IncusEvent);
     if (received.texts.length > 0) last = performance.now();
   };

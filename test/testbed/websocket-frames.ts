@@ -4,10 +4,11 @@ import { randomBytes } from "node:crypto";
 const continuation = 0x0;
 const text = 0x1;
 const close = 0x8;
+const ping = 0x9;
 const pong = 0xa;
 
 /** What a chunk of a server's byte stream completed. */
-export type Received = { texts: string[]; pongs: number; closed: boolean };
+export type Received = { texts: string[]; pings: number; pongs: number; closed: boolean };
 
 /** Reads the unmasked frames a websocket server sends; enough for an event stream, where no library reaches a Unix socket. */
 export class FrameReader {
@@ -16,8 +17,9 @@ export class FrameReader {
 
   push(chunk: Buffer): Received {
     this.#buffer = Buffer.concat([this.#buffer, chunk]);
-    const received: Received = { texts: [], pongs: 0, closed: false };
+    const received: Received = { texts: [], pings: 0, pongs: 0, closed: false };
     for (let frame = this.#next(); frame !== undefined; frame = this.#next()) {
+      if (frame.opcode === ping) received.pings++;
       if (frame.opcode === pong) received.pongs++;
       if (frame.opcode === close) received.closed = true;
       if (frame.opcode !== text && frame.opcode !== continuation) continue;
@@ -51,4 +53,9 @@ export class FrameReader {
 /** An empty, masked ping frame, as clients must send it. */
 export function pingFrame(): Buffer {
   return Buffer.concat([Buffer.from([0x89, 0x80]), randomBytes(4)]);
+}
+
+/** The answer to a server's ping; Incus ends a stream that leaves three of them unanswered, one every 10 s. */
+export function pongFrame(): Buffer {
+  return Buffer.concat([Buffer.from([0x8a, 0x80]), randomBytes(4)]);
 }
