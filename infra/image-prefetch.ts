@@ -20,7 +20,9 @@ export async function prefetchImages(
       if (!source) continue;
       const wrong = await checkImageFiles(source);
       if (wrong !== undefined)
-        problems.push(`${HOSTS_KEY}.${host.name}.images[${index}]: ${wrong}. Correct it, or take the right file.`);
+        problems.push(
+          `${HOSTS_KEY}.${host.name}.images[${index}]: ${wrong}. Correct it, or take the right file.`,
+        );
       if (!("url" in source) || present.has(alias)) continue;
       try {
         await downloadImage(source.url, source.sha256, progressFor(host.name, `image ${alias}`));

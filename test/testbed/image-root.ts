@@ -81,6 +81,6 @@ async function writeExecutable(path: string, text: string): Promise<void> {
 }
 
 /** Size in bytes of a file. */
-export async function fileSize(path: string): Promise<number> {
+async function fileSize(path: string): Promise<number> {
   return (await stat(path)).size;
 }

@@ -31,7 +31,7 @@ export type TestImage = {
 export type BigImage = Omit<TestImage, "unifiedFile" | "unifiedFingerprint">;
 
 /** Where images are kept: below XDG_CACHE_HOME or /var/cache. */
-export function imageCache(): string {
+function imageCache(): string {
   return join(process.env["XDG_CACHE_HOME"] ?? "/var/cache", "taos-hosts-test");
 }
 
