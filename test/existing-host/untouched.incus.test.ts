@@ -149,6 +149,39 @@ describe("a dir pool with containers on it", () => {
     }
   });
 
+  test("an opt-in that names nobody exactly is an error with the nearest names", {
+    timeout: 90_000,
+  }, async () => {
+    const up = await tried({
+      optIn: { migrate: ["Mary", "mar", "nairra", "ghost"], removeParked: ["mary-2"] },
+    });
+    expect(up.exitCode).not.toBe(0);
+    const errors = errorsOf(up);
+    expect(errors).toMatch(/"Mary" is not listed under containers\. Nearest there: mary/);
+    expect(errors).toMatch(/"mar" is not listed under containers\. Nearest there: mary/);
+    expect(errors).toMatch(/"nairra" is not listed under containers\. Nearest there: naira/);
+    expect(errors).toMatch(/"ghost" is not listed under containers\..* Nothing was done/);
+    expect(errors).toMatch(/"mary-2" is not listed under containers or agents\. Nearest there: mary/);
+  });
+
+  test("neither is a listed container that the host does not have by exactly this name", {
+    timeout: 90_000,
+  }, async () => {
+    const names = { Mary: {}, nai: {}, stanley: {} };
+    const up = await tried({ containers: names, optIn: { migrate: Object.keys(names) } });
+    expect(up.exitCode).not.toBe(0);
+    const errors = errorsOf(up);
+    expect(errors).toMatch(
+      /container Mary: there is no container of this name on the host\. Nearest on the host: mary/,
+    );
+    expect(errors).toMatch(
+      /container nai: there is no container of this name on the host\. Nearest on the host: naira/,
+    );
+    expect(errors).toMatch(
+      /container stanley: it is not in project default but in user-1000\. Set project: user-1000/,
+    );
+  });
+
   test("driver: btrfs on it is refused, with what uses it", { timeout: 90_000 }, async () => {
     const up = await tried({ pool: { name: "default", driver: "btrfs" } });
     expect(up.exitCode).not.toBe(0);
