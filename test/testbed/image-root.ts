@@ -1,4 +1,4 @@
-import { chmod, copyFile, link, mkdir, stat, symlink, writeFile } from "node:fs/promises";
+import { chmod, copyFile, link, mkdir, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { execa } from "execa";
 import { init, metadata, templates, udhcpcScript } from "./image-files.ts";
@@ -78,9 +78,4 @@ async function writeDelicateFiles(dir: string): Promise<void> {
 async function writeExecutable(path: string, text: string): Promise<void> {
   await writeFile(path, text);
   await chmod(path, 0o755);
-}
-
-/** Size in bytes of a file. */
-async function fileSize(path: string): Promise<number> {
-  return (await stat(path)).size;
 }
