@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { readFile, readlink } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { DeadlineError, IncusApiError, messageOf, VisibleError } from "../errors.ts";
 import type { HostFiles } from "../host-files.ts";
@@ -76,6 +76,8 @@ async function initOf(
     },
   );
   if (pid <= 1) return undefined;
+  // Where /proc is of another pid namespace than ours, its numbers are other processes here.
+  if ((await readlink("/proc/self").catch(() => "")) !== String(process.pid)) return undefined;
   const status = await readFile(`/proc/${pid}/status`, "utf8").catch(() => "");
   // First process of a pid namespace of its own, or it is not the one meant.
   if (!/^NSpid:\t\d+(\t\d+)*\t1$/m.test(status)) return undefined;
