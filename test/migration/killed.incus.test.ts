@@ -1,0 +1,180 @@
+import { cp, mkdir, mkdtemp, readdir, rm, symlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { projectRoot, pulumiPath } from "../pulumi/cli.ts";
+import type { PulumiRun } from "../pulumi/run.ts";
+import {
+  type CommandOptions,
+  changesOf,
+  createStack,
+  errorsOf,
+  type RunResult,
+  TestStack,
+} from "../pulumi/stack.ts";
+import { type IncusDaemon, startDaemon } from "../testbed/daemon.ts";
+import { until } from "../testbed/deadline.ts";
+import {
+  instanceOf,
+  keptOf,
+  lostIn,
+  makeContainer,
+  parkedOf,
+  placesOf,
+  reaches,
+  setUpDirHost,
+  twin,
+} from "./scene.ts";
+
+type Before = { mary: unknown; address: string; pids: (number | undefined)[] };
+
+let d: IncusDaemon;
+let stack: TestStack;
+let run: PulumiRun | undefined;
+let elsewhere: string | undefined;
+let before: Before;
+
+beforeAll(async () => {
+  d = await startDaemon({ name: "mig-killed" });
+});
+afterAll(() => d?.remove());
+beforeEach(async () => {
+  await d.reset();
+  await setUpDirHost(d);
+  for (const name of ["naira", "stanley"]) await d.incus("launch", "bb", name);
+  await makeContainer(d, "mary", { snapshots: ["monday", "tuesday"] });
+  const address = await d.ipv4("mary");
+  before = { mary: keptOf(await instanceOf(d, "mary")), address, pids: await pidsOfOthers() };
+  stack = await createStack({ name: "killed", hosts: await twin(d, { optIn: { migrate: ["mary"] } }) });
+});
+afterEach(async () => {
+  await run?.cleanUp();
+  run = undefined;
+  await stack?.remove();
+  if (elsewhere !== undefined) await rm(elsewhere, { recursive: true, force: true });
+});
+
+async function pidsOfOthers(): Promise<(number | undefined)[]> {
+  const others = await Promise.all(["naira", "stanley"].map((name) => instanceOf(d, name)));
+  return others.map(({ state }) => state.pid);
+}
+
+async function upUntil(phase: RegExp): Promise<PulumiRun> {
+  const started = stack.startUp();
+  run = started;
+  await reaches(stack, started, phase);
+  return started;
+}
+
+/** The name, or the parked source, is there with everything at every instant. */
+async function expectNothingGone(): Promise<void> {
+  const holders = (await placesOf(d)).filter((place) => /^mary(-parked-\w+)? \w+ default$/.test(place));
+  expect(holders).toHaveLength(1);
+}
+
+/** mary as she was, from the other pool; beside her only her parked source. */
+async function expectMoved(up: RunResult): Promise<void> {
+  expect(errorsOf(up)).toBe("");
+  expect(up.exitCode).toBe(0);
+  const mary = await instanceOf(d, "mary");
+  const parked = parkedOf(mary);
+  expect(await placesOf(d)).toEqual([
+    "mary Running default-cow",
+    `${parked} Stopped default`,
+    "naira Running default",
+    "stanley Running default",
+  ]);
+  expect(await lostIn(d, await instanceOf(d, parked), mary)).toEqual([]);
+  expect(keptOf(mary)).toEqual(before.mary);
+  expect(Object.keys(mary.config).filter((key) => /^user\.taos\.(migration|lease)$/.test(key))).toEqual([]);
+  expect(await d.ipv4("mary")).toBe(before.address);
+  expect(await pidsOfOthers()).toEqual(before.pids);
+}
+
+/** Phases in which a run is struck, one after the other: each run goes on from where the one before was struck. */
+const PHASES = [
+  /cloning base image/,
+  /live round 1 done/,
+  /swapping: parking the source/,
+  /starting from pool/,
+];
+
+describe("kill -9 during a migration, at one phase after the other", () => {
+  it("of the CLI: its provider ends by itself, and the last up finishes", { timeout: 180_000 }, async () => {
+    for (const phase of PHASES) {
+      const killed = await upUntil(phase);
+      const providers = await killed.providers();
+      killed.killCli();
+      // A second one, that Pulumi starts for state of the run before, has nothing to do and is left to script/stack.
+      await until(async () => (await killed.providers()).length < providers.length, {
+        what: "the provider to notice that its engine is gone",
+        deadlineMs: 20_000,
+      });
+      await killed.cleanUp();
+      await expectNothingGone();
+      // As script/stack does it.
+      await stack.cancel();
+    }
+    await expectMoved(await stack.up());
+    expect(changesOf(await stack.up())).toEqual([]);
+  });
+
+  it("of the provider: up fails, and the next one says what it resumes", { timeout: 180_000 }, async () => {
+    for (const [index, phase] of PHASES.entries()) {
+      const struck = await upUntil(phase);
+      await struck.killProvider();
+      const { exitCode, output } = await struck.result;
+      expect(exitCode).not.toBe(0);
+      if (index > 0) expect(output).toMatch(/board: mary: resuming an interrupted migration: /);
+      await expectNothingGone();
+    }
+    const last = await stack.up();
+    expect(last.output).toMatch(/resuming an interrupted migration: the copy (runs|has) /);
+    await expectMoved(last);
+    expect(changesOf(await stack.up())).toEqual([]);
+  });
+});
+
+/** Another checkout with a copy of the state backend, and a command that runs there as on another machine. */
+async function onAnotherMachine(): Promise<{ other: TestStack; through: CommandOptions["through"] }> {
+  elsewhere = await mkdtemp(join(tmpdir(), "taos-hosts-elsewhere-"));
+  const checkout = join(elsewhere, "checkout");
+  for (const entry of ["infra", "providers", "stacks", "Pulumi.yaml", "package.json", "tsconfig.json"]) {
+    await cp(join(projectRoot, entry), join(checkout, entry), { recursive: true });
+  }
+  await mkdir(join(checkout, "node_modules"));
+  for (const entry of await readdir(join(projectRoot, "node_modules"))) {
+    if (entry !== "@taos-hosts")
+      await symlink(join(projectRoot, "node_modules", entry), join(checkout, "node_modules", entry));
+  }
+  await mkdir(join(checkout, "node_modules/@taos-hosts"));
+  await symlink("../../providers", join(checkout, "node_modules/@taos-hosts/providers"));
+  const dir = join(elsewhere, "state");
+  await cp(join(stack.dir, "backend"), join(dir, "backend"), { recursive: true });
+  const hosts = await twin(d, { optIn: { migrate: ["mary"] } });
+  const other = new TestStack({ name: stack.name, hosts }, dir, await pulumiPath());
+  await other.setHosts(hosts);
+  // Its own host name and process ids: nothing there tells whether a process of this machine lives.
+  const through = [
+    ...["unshare", "--uts", "--pid", "--fork", "--kill-child", "--"],
+    ...["sh", "-c", `hostname elsewhere && cd ${checkout} && exec "$@"`, "sh"],
+  ];
+  return { other, through };
+}
+
+describe("a migration whose machine is lost", () => {
+  it("is finished from another one with only the state backend and the host in common", {
+    timeout: 180_000,
+  }, async () => {
+    const lost = await upUntil(/stopping the container/);
+    await lost.cleanUp();
+    await expectNothingGone();
+    const { other, through = [] } = await onAnotherMachine();
+    await other.cancel();
+    const up = await other.up({ through });
+    expect(up.output).toMatch(/the run of another machine shows no sign of life; taking over/);
+    expect(up.output).toMatch(/resuming an interrupted migration: /);
+    await expectMoved(up);
+    expect(changesOf(await other.up({ through }))).toEqual([]);
+  });
+});
