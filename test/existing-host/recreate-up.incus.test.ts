@@ -54,6 +54,15 @@ describe("an empty dir pool that three profiles of three projects name", () => {
     await d.incus("delete", "by-hand");
   });
 
+  test("the provider killed once the pool is deleted: the run fails", { timeout: 120_000 }, async () => {
+    proxy.onNext(/^DELETE \/1\.0\/storage-pools\//, "after", () => run.killProvider());
+    const run = stack.startUp();
+    const { exitCode } = await run.result;
+    await run.cleanUp();
+    expect(exitCode).not.toBe(0);
+    expect(await d.query("/1.0/storage-pools")).toEqual([]);
+  });
+
   test("is recreated as btrfs: profiles byte-identical, description and keys kept, images warm", {
     timeout: 120_000,
   }, async () => {
@@ -61,7 +70,7 @@ describe("an empty dir pool that three profiles of three projects name", () => {
     expect(errorsOf(up)).toBe("");
     expect(up.exitCode).toBe(0);
     expect(up.output.replaceAll(/\s+/g, " ")).toMatch(
-      /pool default: recreate-pool: btrfs, 6(\.0)? GiB: it is an empty dir pool/,
+      /pool default: recreate-pool: btrfs: its interrupted recreation is finished/,
     );
     expect(await showPool(d)).toMatchObject({
       driver: "btrfs",

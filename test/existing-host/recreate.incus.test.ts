@@ -2,6 +2,9 @@ import { existsSync } from "node:fs";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { parseHosts } from "../../infra/config.ts";
+import { gatherFacts } from "../../infra/facts.ts";
+import { planErrors, planHosts } from "../../infra/plan.ts";
 import { type IncusDaemon, startDaemon } from "../testbed/daemon.ts";
 import { type FaultyProxy, startProxy } from "../testbed/faulty-proxy.ts";
 import {
@@ -178,6 +181,14 @@ describe("an interrupted recreation of an empty dir pool", () => {
       expect(existsSync(join(d.dir, "disks/default.img"))).toBe(true);
       await d.start();
       expect(await showPool(d)).toMatchObject({ driver: "btrfs", status: "Unavailable" });
+      // The plan does not take the half-made pool, or its loop file, for somebody's and hold the host for it.
+      const hosts = parseHosts({ board: { connection: `unix:${d.socketPath}`, pool: { size: "6GiB" } } });
+      const plan = planHosts(hosts, await gatherFacts(hosts), { project: "taos-hosts", stack: "test" });
+      expect(planErrors(plan)).toEqual([]);
+      expect(plan.hosts[0]?.actions[0]).toMatchObject({
+        kind: "recreate-pool",
+        reason: "btrfs: its interrupted recreation is finished",
+      });
     });
   });
 

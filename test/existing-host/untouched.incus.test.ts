@@ -186,7 +186,7 @@ describe("a dir pool with containers on it", () => {
     const up = await tried({ pool: { name: "default", driver: "btrfs" } });
     expect(up.exitCode).not.toBe(0);
     expect(errorsOf(up)).toMatch(
-      /pool "?default"?: used by mary, naira, user-1000\/stanley.*Name them under optIn\.migrate/s,
+      /Refusing to recreate pool "default": used by mary, naira, user-1000\/stanley.*Name them under optIn\.migrate/s,
     );
   });
 
