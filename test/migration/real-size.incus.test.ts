@@ -197,7 +197,9 @@ describe("mary, 494 MB of image and 60 MB of her own, writing until she stops", 
     const sentence = /container mary: migrate: moves from pool default to default-cow; [^+]*/
       .exec(preview.output)?.[0]
       .replaceAll(/\s+/g, " ");
-    expect(sentence).toMatch(/copies 2\.\d GiB, 3 snapshots, down about \d+ s; needs at most \d+ MiB of \d\.\d GiB\)/);
+    expect(sentence).toMatch(
+      /copies 2\.\d GiB, 3 snapshots, down about \d+ s; needs at most \d+ MiB of \d\.\d GiB\)/,
+    );
     expect(await places()).toEqual([
       "mary Running default",
       "naira Running default",
