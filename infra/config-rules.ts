@@ -1,4 +1,4 @@
-import { nearestNames } from "@taos-hosts/providers";
+import { formatBytes, LEAST_LOOP_SIZE, nearestNames } from "@taos-hosts/providers";
 import { ContainerName, type ParsedHost } from "./config-schema.ts";
 import { quote } from "./config-text.ts";
 
@@ -67,6 +67,12 @@ function poolIssues({ pool }: ParsedHost): ConfigIssue[] {
   if (pool.size !== undefined && pool.driver === "dir") issue("size", "a dir pool has no size. Leave it out");
   else if (pool.size !== undefined && pool.source !== "loop") {
     issue("size", "only a loop file has a size. Leave it out, or set source: loop");
+  }
+  if (pool.size !== undefined && pool.source === "loop" && pool.size < LEAST_LOOP_SIZE) {
+    issue(
+      "size",
+      `a loop file has at least ${formatBytes(LEAST_LOOP_SIZE)}. Set a larger one, or leave it out`,
+    );
   }
   if (pool.driver === "zfs" && pool.source !== "loop" && !pool.source.startsWith("/dev/")) {
     issue("source", "a path holds btrfs only. For zfs use loop or a block device /dev/…");

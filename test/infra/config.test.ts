@@ -85,6 +85,11 @@ describe("a mistake is refused with its path and the way out", () => {
       "orange-1.optIn.migrat: unknown key. Did you mean migrate?",
     ],
     ["size", host({ pool: { size: "10XB" } }), 'orange-1.pool.size: "10XB" is no size'],
+    [
+      "a size too small for a loop file",
+      host({ pool: { size: "3GiB" } }),
+      "orange-1.pool.size: a loop file has at least 5.0 GiB",
+    ],
     ["pool name", host({ pool: { name: "../x" } }), "orange-1.pool.name: must start and end with"],
     ["worker pool", host({ pool: { name: "taos-worker-pool" } }), "belongs to the taOS worker"],
     [
