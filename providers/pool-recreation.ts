@@ -1,10 +1,10 @@
 import { z } from "zod";
 import { incusSize } from "./bytes.ts";
-import { isNotFound, isPreconditionFailed, messageOf, VisibleError } from "./errors.ts";
+import { isNotFound, messageOf, VisibleError } from "./errors.ts";
 import type { HostFiles } from "./host-files.ts";
 import type { IncusClient } from "./incus/client.ts";
 import { createPool, deletePool, findPool } from "./incus/pools.ts";
-import { findProfile, listProfiles, putProfile } from "./incus/profiles.ts";
+import { changeProfile, listProfiles } from "./incus/profiles.ts";
 import { getServer } from "./incus/server.ts";
 import { OWNER_KEY } from "./ownership.ts";
 import { isCopyOnWrite } from "./pool-decision.ts";
@@ -220,18 +220,10 @@ async function modifyDevices(
   entry: Entry,
   modify: (devices: Record<string, Record<string, string>>) => boolean,
 ): Promise<void> {
-  for (let attempt = 1; ; attempt++) {
-    const found = await findProfile(client, entry.project, entry.profile);
-    if (!found) return;
-    const devices = structuredClone(found.value.devices);
-    if (!modify(devices)) return;
-    try {
-      await putProfile(client, entry.project, entry.profile, { ...found.value, devices }, found.etag);
-      return;
-    } catch (error) {
-      if (!isPreconditionFailed(error) || attempt === 5) throw error;
-    }
-  }
+  await changeProfile(client, entry.project, entry.profile, (profile) => {
+    const devices = structuredClone(profile.devices);
+    return modify(devices) ? { ...profile, devices } : undefined;
+  });
 }
 
 function removeDevice(client: IncusClient, pool: string, entry: Entry): Promise<void> {

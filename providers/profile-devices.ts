@@ -1,10 +1,10 @@
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { changedFields } from "./drift.ts";
-import { isPreconditionFailed, VisibleError } from "./errors.ts";
+import { VisibleError } from "./errors.ts";
 import type { IncusClient } from "./incus/client.ts";
 import { listInstances } from "./incus/instances.ts";
-import { findProfile, listProfiles, putProfile } from "./incus/profiles.ts";
+import { changeProfile, findProfile, listProfiles } from "./incus/profiles.ts";
 import type { Profile } from "./incus/schemas.ts";
 import { listProjects } from "./incus/server.ts";
 import { shared } from "./incus/shared.ts";
@@ -79,29 +79,17 @@ async function findRepoints(args: ProfileDevicesArgs, client: IncusClient): Prom
     }));
 }
 
-/** Changes a profile by read, modify, write with its etag, again when somebody else was faster. */
 async function modifyProfile(
   client: IncusClient,
   project: string,
   name: string,
   modify: (profile: Profile) => Profile | undefined,
 ): Promise<Profile> {
-  for (let attempt = 1; ; attempt++) {
-    const found = await findProfile(client, project, name);
-    if (!found) {
-      throw new VisibleError(
-        `Profile "${name}" does not exist in project "${project}". Create it, or name another one.`,
-      );
-    }
-    const changed = modify(found.value);
-    if (!changed) return found.value;
-    try {
-      await putProfile(client, project, name, changed, found.etag);
-      return changed;
-    } catch (error) {
-      if (!isPreconditionFailed(error) || attempt === 5) throw error;
-    }
-  }
+  const changed = await changeProfile(client, project, name, modify);
+  if (changed) return changed;
+  throw new VisibleError(
+    `Profile "${name}" does not exist in project "${project}". Create it, or name another one.`,
+  );
 }
 
 function addedDevices(profile: Profile): string[] {
