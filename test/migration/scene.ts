@@ -163,7 +163,7 @@ export async function makeContainer(
 }
 
 /** What providers and program have said so far in the newest run of a stack. */
-export async function saidBy(stack: TestStack): Promise<string> {
+async function saidBy(stack: TestStack): Promise<string> {
   const logs = (await readdir(stack.dir)).filter((name) => /^events-\d+-/.test(name));
   const newest = logs.toSorted((a, b) => numberOf(b) - numberOf(a))[0];
   return newest === undefined ? "" : readFile(join(stack.dir, newest), "utf8");
