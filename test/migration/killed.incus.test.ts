@@ -68,8 +68,10 @@ async function upUntil(phase: RegExp): Promise<PulumiRun> {
 
 /** The name, or the parked source, is there with everything at every instant. */
 async function expectNothingGone(): Promise<void> {
-  const holders = (await placesOf(d)).filter((place) => /^mary(-parked-\w+)? \w+ default$/.test(place));
-  expect(holders).toHaveLength(1);
+  // While one is going down Incus lists it without its devices.
+  const holders = async (): Promise<boolean> =>
+    (await placesOf(d)).filter((place) => /^mary(-parked-\w+)? \w+ default$/.test(place)).length === 1;
+  await until(holders, { what: "mary or her parked source on the old pool", deadlineMs: 10_000 });
 }
 
 /** mary as she was, from the other pool; beside her only her parked source. */
