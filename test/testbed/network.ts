@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { execa } from "execa";
 import type { DaemonPaths } from "./paths.ts";
 
@@ -13,6 +14,11 @@ export type DaemonNetwork = {
 
 const highest = 250;
 
+/** Where a daemon's search begins: apart from the others', so that none takes a number that another gives up and takes back in a reset. */
+function firstNumber(netns: string): number {
+  return 1 + ((createHash("sha256").update(netns).digest()[0] ?? 0) % highest);
+}
+
 /**
  * Makes a network namespace joined to the first one by a veth pair.
  *
@@ -21,8 +27,9 @@ const highest = 250;
  */
 export async function createNetwork(paths: DaemonPaths, wanted?: number): Promise<DaemonNetwork> {
   await ip("netns", "add", paths.netns);
-  const first = wanted ?? 1;
-  for (let number = first; number <= (wanted ?? highest); number++) {
+  const first = wanted ?? firstNumber(paths.netns);
+  for (let step = 0; step < (wanted === undefined ? highest : 1); step++) {
+    const number = ((first + step - 1) % highest) + 1;
     // The kernel refuses a name that is taken, which makes this the lock between test workers.
     const added = await execa(
       "ip",
