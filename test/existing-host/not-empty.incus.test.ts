@@ -68,6 +68,8 @@ describe("a dir pool that only looks empty", () => {
     expect(before).toMatchObject(files);
   }
 
+  const sql = (statement: string): Promise<string> => d.incus("admin", "sql", "global", statement);
+
   const cases: {
     what: string;
     reason: string;
@@ -106,6 +108,16 @@ describe("a dir pool that only looks empty", () => {
         await d.incus("config", "unset", "storage.backups_volume");
         await d.incus("storage", "volume", "delete", "default", "backups");
       },
+    },
+    {
+      // A bucket of a dir pool takes a MinIO server to make; what counts here is that the daemon has one on record.
+      what: "a bucket",
+      reason: "used by bucket memories",
+      make: () =>
+        sql(
+          "INSERT INTO storage_buckets (name, storage_pool_id, node_id, description, project_id) SELECT 'memories', id, 1, '', 1 FROM storage_pools WHERE name = 'default'",
+        ),
+      undo: () => sql("DELETE FROM storage_buckets"),
     },
     {
       what: "a root file system that the database does not know",
