@@ -27,6 +27,8 @@ const incus = {
     globalSetup: ["test/testbed/requirements.ts"],
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    // An incus command of a test's own set-up can hang on a machine with two busy cores; said in the report where it happens.
+    retry: 1,
   },
 };
 
