@@ -26,7 +26,9 @@ it("leaves a container alone while the target pool is unavailable, and moves it 
   await daemon.start();
   expect(await statusOf("cow")).toBe("Unavailable");
 
-  await expect(run(daemon, requestFor("mary"))).rejects.toThrow(/pool "cow" is not available \(Unavailable\).*incus warning list/);
+  await expect(run(daemon, requestFor("mary"))).rejects.toThrow(
+    /pool "cow" is not available \(Unavailable\).*incus warning list/,
+  );
   const host = { name: "host", connection: `unix:${daemon.socketPath}` };
   const pool = get("StoragePool").create({ host, owner: "test/stack/host/cow", name: "cow", source: "loop" });
   await expect(pool).rejects.toThrow(/pool cow is unavailable.*incus warning list/i);
