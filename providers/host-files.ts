@@ -1,6 +1,6 @@
 import { X509Certificate } from "node:crypto";
 import { constants } from "node:fs";
-import { access, readdir, readFile, rm, statfs } from "node:fs/promises";
+import { access, readdir, readFile, readlink, rm, stat, statfs } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { execa } from "execa";
 import type { IncusClient } from "./incus/client.ts";
@@ -14,8 +14,20 @@ import { getServer } from "./incus/server.ts";
 export interface HostFiles {
   /** Incus' directory as this process reaches it, in the daemon's own mount namespace. */
   readonly incusDirectory: string;
-  /** Absolute path on this machine of something below Incus' directory. */
+  /** Absolute path of something below Incus' directory, as calls of this process reach it. */
   path(...segments: string[]): string;
+  /** The same path as the daemon sees it: what programs run by `command` take, and what people are told. */
+  daemonPath(...segments: string[]): string;
+  /**
+   * File and arguments that run a program where the daemon's paths hold: in its mount namespace, where that is not
+   * this process' own. A program cannot be given a path below /proc/<pid>/root instead: rsync resolves links by
+   * itself since 3.5 and would end up in its own namespace.
+   */
+  command(program: string, ...args: string[]): [file: string, args: string[]];
+  /** Link text of the daemon's mount namespace: processes of another one have other files under the same paths. */
+  readonly mountNamespace: string;
+  /** Mount points that lie below a path, as the daemon sees them; the path itself, where it is one, is not among them. */
+  mountsBelow(daemonPath: string): Promise<string[]>;
   /** True where the path below Incus' directory exists. */
   exists(...segments: string[]): Promise<boolean>;
   /** Names in a directory below Incus' directory; empty where it does not exist. @throws where it cannot be read */
@@ -26,7 +38,7 @@ export interface HostFiles {
   remove(...segments: string[]): Promise<void>;
   /** Bytes that are free for Incus' directory. */
   freeBytes(): Promise<number>;
-  /** Bytes that each path (as given by `path`) occupies; null where it could not be measured in time. */
+  /** Bytes that each path (as given by `daemonPath`) occupies; null where it could not be measured in time. */
   measure(paths: readonly string[], deadline: number): Promise<Map<string, number | null>>;
 }
 
@@ -45,8 +57,24 @@ export async function openHostFiles(client: IncusClient): Promise<HostFiles | un
     (await getServer(client)).environment ?? {};
   if (pid === 0 || !(await isIncusd(pid))) return undefined;
   const root = `/proc/${pid}/root`;
-  const directory = join(root, await incusDirectoryOf(pid));
-  return (await showsCertificate(directory, fingerprint)) ? localFiles(root, directory) : undefined;
+  const directory = await incusDirectoryOf(pid);
+  if (!(await showsCertificate(join(root, directory), fingerprint))) return undefined;
+  const [mountNamespace, enter] = await Promise.all([readlink(`/proc/${pid}/ns/mnt`), entryTo(pid)]);
+  return localFiles({ pid, root, directory, mountNamespace, enter });
+}
+
+/** What goes before a command so that it runs where the daemon's paths hold; nothing where they hold here. */
+async function entryTo(pid: number): Promise<string[]> {
+  const [theirs, ours] = await Promise.all([rootOf(String(pid)), rootOf("self")]);
+  return theirs === ours ? [] : ["nsenter", `--target=${pid}`, "--mount", "--root", "--"];
+}
+
+async function rootOf(process: string): Promise<string> {
+  const [namespace, root] = await Promise.all([
+    readlink(`/proc/${process}/ns/mnt`),
+    stat(`/proc/${process}/root/`),
+  ]);
+  return `${namespace} ${root.dev}:${root.ino}`;
 }
 
 async function isIncusd(pid: number): Promise<boolean> {
@@ -83,11 +111,33 @@ function noneWhereAbsent(error: NodeJS.ErrnoException): string[] {
   throw error;
 }
 
-function localFiles(root: string, incusDirectory: string): HostFiles {
+interface DaemonPlace {
+  pid: number;
+  /** Its root as calls of this process reach it. */
+  root: string;
+  /** Incus' directory as the daemon sees it. */
+  directory: string;
+  mountNamespace: string;
+  enter: readonly string[];
+}
+
+function localFiles({ pid, root, directory, mountNamespace, enter }: DaemonPlace): HostFiles {
+  const incusDirectory = join(root, directory);
   const path = (...segments: string[]): string => join(incusDirectory, ...segments);
+  const command = (program: string, ...args: string[]): [string, string[]] => {
+    const [file = program, ...rest] = [...enter, program, ...args];
+    return [file, rest];
+  };
   return {
     incusDirectory,
     path,
+    daemonPath: (...segments) => join(directory, ...segments),
+    command,
+    mountNamespace,
+    async mountsBelow(daemonPath) {
+      const points = mountPoints(await readFile(`/proc/${pid}/mountinfo`, "utf8"));
+      return points.filter((point) => point.startsWith(`${daemonPath}/`));
+    },
     exists: (...segments) => reachable(path(...segments)),
     list: (...segments) => readdir(path(...segments)).catch(noneWhereAbsent),
     listOnHost: (absolute) => readdir(join(root, absolute)).catch(noneWhereAbsent),
@@ -99,16 +149,13 @@ function localFiles(root: string, incusDirectory: string): HostFiles {
     async measure(paths, deadline) {
       const sizes = new Map<string, number | null>(paths.map((one) => [one, null]));
       if (paths.length === 0) return sizes;
-      const { stdout } = await execa(
-        "du",
-        ["--summarize", "--block-size=1", "--one-file-system", "--null", "--", ...paths],
-        {
-          reject: false,
-          timeout: deadline,
-          stdin: "ignore",
-          maxBuffer: 64 * 1024 * 1024,
-        },
-      );
+      const options = ["--summarize", "--block-size=1", "--one-file-system", "--null", "--"];
+      const { stdout } = await execa(...command("du", ...options, ...paths), {
+        reject: false,
+        timeout: deadline,
+        stdin: "ignore",
+        maxBuffer: 64 * 1024 * 1024,
+      });
       for (const record of stdout.split("\0")) {
         const tab = record.indexOf("\t");
         if (tab > 0) sizes.set(record.slice(tab + 1), Number(record.slice(0, tab)));
@@ -116,4 +163,16 @@ function localFiles(root: string, incusDirectory: string): HostFiles {
       return sizes;
     },
   };
+}
+
+/** Mount points in the text of a `mountinfo` file (proc_pid_mountinfo(5)): its fifth field, blanks as octal. */
+function mountPoints(mountinfo: string): string[] {
+  return mountinfo
+    .split("\n")
+    .filter(Boolean)
+    .map((line) =>
+      (line.split(" ")[4] ?? "").replaceAll(/\\([0-7]{3})/g, (_, digits: string) =>
+        String.fromCharCode(Number.parseInt(digits, 8)),
+      ),
+    );
 }

@@ -19,7 +19,7 @@ export async function measureInstances(
     const segments = volumeSegments(pool, instance.project, instance.name);
     const [parent, name, , volume] = segments;
     const snapshots = [parent ?? "", name ?? "", "containers-snapshots", volume ?? ""];
-    return [{ instance, volume: files.path(...segments), snapshots: files.path(...snapshots) }];
+    return [{ instance, volume: files.daemonPath(...segments), snapshots: files.daemonPath(...snapshots) }];
   });
   const paths = wanted.flatMap(({ instance, volume, snapshots }) =>
     instance.snapshots.length > 0 ? [volume, snapshots] : [volume],

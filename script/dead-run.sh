@@ -5,6 +5,13 @@ run_file() { echo "$state_dir/run.$stack"; }
 
 remember_run() { printf '%s\n' "$TAOS_HOSTS_RUN_ID" >"$(run_file)"; }
 
+# A killed run that nobody has reaped yet is a zombie: it has its name and number still, and does nothing any more.
+is_live_run() {
+  local status
+  status=$(cat "/proc/${1:-none}/status" 2>/dev/null) || return 1
+  grep -qx 'Name:[[:space:]]*pulumi' <<<"$status" && ! grep -q '^State:[[:space:]]*[ZX]' <<<"$status"
+}
+
 # Releases the stack when every lock on it is of a process of this machine that is gone.
 release_dead_run() {
   local lock pid found=
@@ -12,7 +19,7 @@ release_dead_run() {
     [ -f "$lock" ] || continue
     grep -q "\"hostname\":\"$(uname -n)\"" "$lock" || return 0
     pid=$(sed -n 's/.*"pid":\([0-9]*\).*/\1/p' "$lock")
-    if [ "$(cat "/proc/${pid:-none}/comm" 2>/dev/null)" = pulumi ]; then return 0; fi
+    if is_live_run "$pid"; then return 0; fi
     found=1
   done
   if [ -z "$found" ]; then return 0; fi

@@ -1,19 +1,22 @@
-import { readdir, readFile } from "node:fs/promises";
+import { readdir, readFile, readlink } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { VisibleError } from "../errors.ts";
+import type { HostFiles } from "../host-files.ts";
+import type { Volume } from "./volume.ts";
 
 /** Milliseconds for killed processes to be gone. */
 const DEADLINE = 30_000;
 
 /**
- * Ends every rsync that still writes below `directory`: left by a run that was killed in a way that spared its
+ * Ends every rsync that still writes below a volume: left by a run that was killed in a way that spared its
  * children. It would write over what the copy does once it runs.
  * @throws VisibleError where one cannot be ended
  */
-export async function endOrphans(directory: string): Promise<void> {
+export async function endOrphans(files: HostFiles, volume: Volume): Promise<void> {
+  const directory = files.daemonPath(...volume);
   const end = performance.now() + DEADLINE;
   for (;;) {
-    const pids = await writersBelow(directory);
+    const pids = await writersBelow(directory, files.mountNamespace);
     if (pids.length === 0) return;
     if (performance.now() > end) {
       throw new VisibleError(
@@ -31,16 +34,16 @@ export async function endOrphans(directory: string): Promise<void> {
   }
 }
 
-async function writersBelow(directory: string): Promise<number[]> {
-  // The daemon's pid is part of the path and may have changed since.
-  const wanted = directory.replace(/^\/proc\/\d+\/root/, "");
+async function writersBelow(directory: string, mountNamespace: string): Promise<number[]> {
   const found: number[] = [];
   for (const entry of await readdir("/proc").catch(() => [])) {
     if (!/^\d+$/.test(entry) || Number(entry) === process.pid) continue;
     const words = (await readFile(`/proc/${entry}/cmdline`, "utf8").catch(() => "")).split("\0");
-    if (!/(^|\/)(rsync|setpriv)$/.test(words[0] ?? "")) continue;
-    if (words.some((word) => `${word.replace(/^\/proc\/\d+\/root/, "")}/`.startsWith(`${wanted}/`)))
-      found.push(Number(entry));
+    if (!/(^|\/)(rsync|setpriv|nsenter)$/.test(words[0] ?? "")) continue;
+    if (!words.some((word) => `${word}/`.startsWith(`${directory}/`))) continue;
+    // The same path is another directory to a process of another namespace; on its way there it is in ours.
+    const namespace = await readlink(`/proc/${entry}/ns/mnt`).catch(() => "");
+    if (namespace === mountNamespace || !words[0]?.endsWith("rsync")) found.push(Number(entry));
   }
   return found;
 }

@@ -37,7 +37,7 @@ export async function preflight(move: Move, instance: Instance): Promise<Preflig
     throw new VisibleError(`Refusing to migrate "${instance.name}": ${reason}`);
   };
   refuseKinds(instance, refuse);
-  await requireTools();
+  await requireTools(move.files);
   const [, root] = rootDevice(instance);
   const from = root["pool"] ?? "";
   const uuid = instance.config["volatile.uuid"] ?? "";
@@ -141,7 +141,7 @@ async function inspectFiles(
   const ref = refOf(move, instance.name);
   const volume = volumeOf(source.from, ref);
   if (!(await files.exists(...volume, "rootfs"))) {
-    refuse(`its files are not at ${files.path(...volume)}. Is pool "${source.from}" mounted?`);
+    refuse(`its files are not at ${files.daemonPath(...volume)}. Is pool "${source.from}" mounted?`);
   }
   const volumes = [volume, ...source.snapshots.map(({ name }) => snapshotVolumeOf(source.from, ref, name))];
   for (const each of volumes) {
@@ -157,7 +157,7 @@ async function inspectFiles(
       );
     }
   }
-  const path = files.path(...volume);
+  const path = files.daemonPath(...volume);
   const bytes = (await files.measure([path], MEASURE_DEADLINE)).get(path);
   return bytes ?? refuse("its size could not be measured in time. Run again.");
 }
@@ -175,7 +175,7 @@ async function expectedBytes(
   const target = (await findPool(move.client, move.request.target))?.value.driver;
   if (target === "btrfs") return image ? 0 : rootBytes;
   const ref = refOf(move, instance.name);
-  const paths = snapshots.map(({ name }) => move.files.path(...snapshotVolumeOf(from, ref, name)));
+  const paths = snapshots.map(({ name }) => move.files.daemonPath(...snapshotVolumeOf(from, ref, name)));
   const sizes = await move.files.measure(paths, MEASURE_DEADLINE);
   return [...sizes.values()].reduce<number>((sum, size) => sum + (size ?? rootBytes), rootBytes);
 }

@@ -1,5 +1,6 @@
 import { execa } from "execa";
 import { VisibleError } from "../errors.ts";
+import type { HostFiles } from "../host-files.ts";
 
 /**
  * Everything a container's files have: links among them (-H), ACLs, all extended attributes (-XX also those named
@@ -11,7 +12,9 @@ const EXACT = ["-aHAXXS", "--numeric-ids", "--modify-window=-1"];
 const LIVE_EXIT_CODES = [23, 24];
 
 export interface RsyncPass {
-  /** Files and directories, absolute, without a slash at the end. */
+  /** The host whose files these are. */
+  files: Pick<HostFiles, "command">;
+  /** Files and directories as the daemon sees them, absolute, without a slash at the end. */
   from: readonly string[];
   /** The directory that gets them. */
   to: string;
@@ -76,20 +79,17 @@ export function parseProgress(line: string): RsyncProgress | undefined {
 
 async function run(options: string[], pass: RsyncPass): Promise<{ stdout: string }> {
   // A killed run must not leave an rsync behind that writes into a container which another run has started.
-  const subprocess = execa(
-    "setpriv",
-    ["--pdeathsig", "KILL", "--", "rsync", ...options, "--", ...pass.from, `${pass.to}/`],
-    {
-      ...(pass.only
-        ? { input: Buffer.concat(pass.only.flatMap((path) => [path, Buffer.from([0])])) }
-        : { stdin: "ignore" }),
-      env: { LC_ALL: "C" },
-      reject: false,
-      timeout: pass.deadline,
-      cancelSignal: pass.signal,
-      maxBuffer: 256 * 1024 * 1024,
-    },
-  );
+  const [file, args] = pass.files.command("rsync", ...options, "--", ...pass.from, `${pass.to}/`);
+  const subprocess = execa("setpriv", ["--pdeathsig", "KILL", "--", file, ...args], {
+    ...(pass.only
+      ? { input: Buffer.concat(pass.only.flatMap((path) => [path, Buffer.from([0])])) }
+      : { stdin: "ignore" }),
+    env: { LC_ALL: "C" },
+    reject: false,
+    timeout: pass.deadline,
+    cancelSignal: pass.signal,
+    maxBuffer: 256 * 1024 * 1024,
+  });
   subprocess.stdout?.on("data", (chunk: Buffer) => {
     const progress = parseProgress(chunk.toString().split("\r").at(-1) ?? "");
     if (progress) pass.onProgress?.(progress);

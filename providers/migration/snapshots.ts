@@ -95,8 +95,9 @@ async function alignContent(
   const from = snapshotVolumeOf(journal.from, refOf(move, source.name), snapshot);
   const to = snapshotVolumeOf(journal.to, refOf(move, copy.name), snapshot);
   const pass = async (checksum: boolean): Promise<RsyncPass> => ({
+    files,
     from: await membersToCopy(files, from, to, true),
-    to: files.path(...to),
+    to: files.daemonPath(...to),
     ...{ checksum, signal: move.signal, deadline: COPY_DEADLINE },
   });
   const driver = (await findPool(move.client, journal.to))?.value.driver ?? "";

@@ -38,7 +38,7 @@ export const STEPS: { [State in MigrationState]?: Step } = {
     const copiedSince = await beginOfCopy(move, journal);
     await createCopy(move, instance, journal);
     await move.reached("clone created");
-    await endOrphans(move.files.path(...volumesOf(move, journal).copy));
+    await endOrphans(move.files, volumesOf(move, journal).copy);
     const snapshots = await listSnapshots(move.client, refOf(move, journal.name));
     await ensureDeltaFits(move, journal, snapshots);
     await alignSnapshots(move, instance, await fresh(move, journal.copy), journal);
@@ -51,13 +51,13 @@ export const STEPS: { [State in MigrationState]?: Step } = {
 
   async seeding(move, seen) {
     move.progress("discarding an unfinished copy");
-    await endOrphans(move.files.path(...volumesOf(move, source(seen).journal).copy));
+    await endOrphans(move.files, volumesOf(move, source(seen).journal).copy);
     await deleteCopy(move, copy(seen).instance.name);
   },
 
   async seeded(move, seen) {
     const { instance, journal, running } = source(seen);
-    await endOrphans(move.files.path(...volumesOf(move, journal).copy));
+    await endOrphans(move.files, volumesOf(move, journal).copy);
     await alignSnapshots(move, instance, copy(seen).instance, journal);
     const copiedSince = running ? await copyRounds(move, journal) : journal.copiedSince;
     // Written back now, so that the flush after the stop finds little to do.
@@ -70,7 +70,7 @@ export const STEPS: { [State in MigrationState]?: Step } = {
     const { journal } = source(seen);
     // Resumed: much may have changed since the last round.
     if (!move.roundsDone) {
-      await endOrphans(move.files.path(...volumesOf(move, journal).copy));
+      await endOrphans(move.files, volumesOf(move, journal).copy);
       const copiedSince = await copyRounds(move, journal);
       move.roundsDone = true;
       await writeSource(move, journal.name, { ...journal, copiedSince });
@@ -192,7 +192,7 @@ export const STEPS: { [State in MigrationState]?: Step } = {
 
   async undoCopy(move, seen) {
     const { journal } = source(seen);
-    await endOrphans(move.files.path(...volumesOf(move, journal).copy));
+    await endOrphans(move.files, volumesOf(move, journal).copy);
     await deleteCopy(move, copy(seen).instance.name);
   },
 

@@ -89,7 +89,7 @@ async function linkBack(
 ): Promise<void> {
   const link = files.path(kind, right.at(-1) ?? "");
   const stale = files.path(kind, wrong.at(-1) ?? "");
-  const directory = files.path(...right).replace(/^\/proc\/\d+\/root/, "");
+  const directory = files.daemonPath(...right);
   if ((await target(stale)) !== undefined) await unlink(stale);
   if (!(await files.exists(...right)) || (await target(link)) === directory) return;
   if ((await target(link)) !== undefined) await unlink(link);

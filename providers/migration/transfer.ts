@@ -116,8 +116,9 @@ export async function ensureDeltaFits(
   let bytes = 0;
   for (const [index, to] of chain.slice(0, -1).entries()) {
     const from = chain[index + 1] ?? source;
-    const pass = { from: [move.files.path(...from, "rootfs")], to: move.files.path(...to) };
-    bytes += (await estimate({ ...pass, live: true, signal: move.signal, deadline: COPY_DEADLINE })).bytes;
+    const { files, signal } = move;
+    const pass = { files, from: [files.daemonPath(...from, "rootfs")], to: files.daemonPath(...to) };
+    bytes += (await estimate({ ...pass, live: true, signal, deadline: COPY_DEADLINE })).bytes;
   }
   await ensureSpace(move.client, move.files, journal.to, bytes);
   move.progress(`${formatBytes(bytes)} differ from what pool "${journal.to}" has already`);
@@ -170,7 +171,7 @@ export async function beginOfCopy(move: Move, journal: SourceJournal): Promise<n
  */
 export async function copyFinally(move: Move, journal: SourceJournal): Promise<Buffer[]> {
   const { source, copy } = volumesOf(move, journal);
-  await endOrphans(move.files.path(...copy));
+  await endOrphans(move.files, copy);
   const pass = await passOf(move, journal, {});
   const [{ bytes, files }, changed] = await Promise.all([
     transfer(move, pass, "final pass"),
@@ -185,8 +186,9 @@ export async function copyFinally(move: Move, journal: SourceJournal): Promise<B
 export function changedPass(move: Move, journal: SourceJournal, only: readonly Buffer[]): RsyncPass {
   const { source, copy } = volumesOf(move, journal);
   return {
-    from: [move.files.path(...source, "rootfs")],
-    to: move.files.path(...copy, "rootfs"),
+    files: move.files,
+    from: [move.files.daemonPath(...source, "rootfs")],
+    to: move.files.daemonPath(...copy, "rootfs"),
     ...{ only, checksum: true, signal: move.signal, deadline: COPY_DEADLINE },
   };
 }
@@ -198,8 +200,9 @@ export async function passOf(
   options: Pick<RsyncPass, "live" | "checksum">,
 ): Promise<RsyncPass> {
   const { source, copy } = volumesOf(move, journal);
-  const from = await membersToCopy(move.files, source, copy);
-  return { from, to: move.files.path(...copy), ...options, signal: move.signal, deadline: COPY_DEADLINE };
+  const { files, signal } = move;
+  const from = await membersToCopy(files, source, copy);
+  return { files, from, to: files.daemonPath(...copy), ...options, signal, deadline: COPY_DEADLINE };
 }
 
 async function transfer(move: Move, pass: RsyncPass, phase: string): Promise<RsyncResult> {

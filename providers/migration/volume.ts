@@ -33,7 +33,7 @@ export async function membersToCopy(
 ): Promise<string[]> {
   const present: string[] = [];
   for (const member of MEMBERS) {
-    if (await files.exists(...from, member)) present.push(files.path(...from, member));
+    if (await files.exists(...from, member)) present.push(files.daemonPath(...from, member));
     else if (!keep && member !== "rootfs")
       await rm(files.path(...to, member), { recursive: true, force: true });
   }
@@ -52,17 +52,15 @@ export async function changedSince(
   since: number,
   signal: AbortSignal,
 ): Promise<Buffer[]> {
-  const { stdout } = await execa(
-    "find",
-    [files.path(...volume, "rootfs"), "-type", "f", "-newerct", `@${Math.floor(since)}`, "-printf", "%P\\0"],
-    {
-      encoding: "buffer",
-      stdin: "ignore",
-      timeout: WALK_DEADLINE,
-      cancelSignal: signal,
-      maxBuffer: 256 * 1024 * 1024,
-    },
-  );
+  const root = files.daemonPath(...volume, "rootfs");
+  const newer = ["-type", "f", "-newerct", `@${Math.floor(since)}`, "-printf", "%P\\0"];
+  const { stdout } = await execa(...files.command("find", root, ...newer), {
+    encoding: "buffer",
+    stdin: "ignore",
+    timeout: WALK_DEADLINE,
+    cancelSignal: signal,
+    maxBuffer: 256 * 1024 * 1024,
+  });
   return splitAtZero(Buffer.from(stdout));
 }
 
@@ -72,29 +70,17 @@ export async function hasNestedSubvolumes(
   volume: Volume,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const { stdout } = await execa(
-    "find",
-    [
-      files.path(...volume, "rootfs"),
-      "-mindepth",
-      "1",
-      "-xdev",
-      "-type",
-      "d",
-      "-inum",
-      "256",
-      "-print",
-      "-quit",
-    ],
-    { stdin: "ignore", reject: false, timeout: WALK_DEADLINE, cancelSignal: signal },
-  );
+  const tops = ["-mindepth", "1", "-xdev", "-type", "d", "-inum", "256", "-print", "-quit"];
+  const { stdout } = await execa(...files.command("find", files.daemonPath(...volume, "rootfs"), ...tops), {
+    ...{ stdin: "ignore", reject: false, timeout: WALK_DEADLINE, cancelSignal: signal },
+  });
   return stdout !== "";
 }
 
 /** Number of files with the immutable or append-only flag. */
 export async function countFlagged(files: HostFiles, volume: Volume, signal: AbortSignal): Promise<number> {
   // Special files make lsattr complain and exit with 1.
-  const { stdout } = await execa("lsattr", ["-aR", files.path(...volume, "rootfs")], {
+  const { stdout } = await execa(...files.command("lsattr", "-aR", files.daemonPath(...volume, "rootfs")), {
     ...{ stdin: "ignore", reject: false, timeout: WALK_DEADLINE, cancelSignal: signal },
     ...{ stripFinalNewline: true, maxBuffer: 256 * 1024 * 1024, env: { LC_ALL: "C" } },
   });
@@ -111,9 +97,9 @@ export async function whileWritable(
   task: () => Promise<void>,
 ): Promise<void> {
   if (driver !== "btrfs") return task();
-  const path = files.path(...snapshot);
+  const path = files.daemonPath(...snapshot);
   const set = async (value: "true" | "false"): Promise<void> => {
-    await execa("btrfs", ["property", "set", "-t", "s", path, "ro", value], {
+    await execa(...files.command("btrfs", "property", "set", "-t", "s", path, "ro", value), {
       stdin: "ignore",
       timeout: 60_000,
     });
@@ -128,7 +114,10 @@ export async function whileWritable(
 
 /** Flushes the file system of a volume to disk. */
 export async function flush(files: HostFiles, volume: Volume): Promise<void> {
-  await execa("sync", ["--file-system", files.path(...volume)], { stdin: "ignore", timeout: WALK_DEADLINE });
+  await execa(...files.command("sync", "--file-system", files.daemonPath(...volume)), {
+    stdin: "ignore",
+    timeout: WALK_DEADLINE,
+  });
 }
 
 function splitAtZero(bytes: Buffer): Buffer[] {

@@ -18,6 +18,8 @@ export type DaemonOptions = {
   name: string;
   /** Whether the API also answers on `url`. @default false */
   https?: boolean;
+  /** Whether what it mounts stays in its own mount namespace, as with a unit that has PrivateMounts. @default false */
+  privateMounts?: boolean;
 };
 
 /**
@@ -66,6 +68,7 @@ export class IncusDaemon {
   readonly #paths: DaemonPaths;
   readonly #network: DaemonNetwork;
   readonly #https: boolean;
+  readonly #privateMounts: boolean;
   #process: ChildProcess | undefined;
 
   constructor(options: DaemonOptions, paths: DaemonPaths, network: DaemonNetwork) {
@@ -80,6 +83,7 @@ export class IncusDaemon {
     this.#paths = paths;
     this.#network = network;
     this.#https = options.https ?? false;
+    this.#privateMounts = options.privateMounts ?? false;
   }
 
   /** Environment for a command that shall talk to this daemon over its socket. */
@@ -99,7 +103,7 @@ export class IncusDaemon {
    */
   async start(): Promise<void> {
     if (this.#process !== undefined) throw new Error(`Test daemon "${this.name}" already runs`);
-    for (const dir of [this.dir, this.dataDir]) await shareDirectory(dir);
+    for (const dir of [this.dir, this.dataDir]) await shareDirectory(dir, !this.#privateMounts);
     const scratch = join(this.#paths.runDir, "cgroup");
     await mkdir(scratch, { recursive: true });
     const log = await open(this.logFile, "a");
@@ -212,7 +216,8 @@ export class IncusDaemon {
   /** Host path of a container's rootfs; on btrfs pools it shows as long as the pool is mounted. */
   rootfs(pool: string, instance: string, project = "default"): string {
     const volume = project === "default" ? instance : `${project}_${instance}`;
-    return join(this.dir, "storage-pools", pool, "containers", volume, "rootfs");
+    const path = join(this.dir, "storage-pools", pool, "containers", volume, "rootfs");
+    return this.#privateMounts ? join(`/proc/${this.pid}/root`, path) : path;
   }
 
   /** IPv4 address of a running instance, as soon as it has one. @throws Error after `deadlineMs`. */
@@ -251,13 +256,15 @@ export class IncusDaemon {
   }
 }
 
-/** Makes it a shared mount, so that what is mounted below shows in the mount namespaces of daemon and tests alike. */
-async function shareDirectory(dir: string): Promise<void> {
+/**
+ * Makes it a mount, shared where what is mounted below is to show in the mount namespaces of daemon and tests alike.
+ */
+async function shareDirectory(dir: string, shared: boolean): Promise<void> {
   await mkdir(dir, { recursive: true, mode: 0o711 });
   const { exitCode } = await execa("mountpoint", ["--quiet", dir], { reject: false, stdin: "ignore" });
   if (exitCode === 0) return;
   await execa("mount", ["--bind", dir, dir], { stdin: "ignore" });
-  await execa("mount", ["--make-shared", dir], { stdin: "ignore" });
+  await execa("mount", [shared ? "--make-shared" : "--make-private", dir], { stdin: "ignore" });
 }
 
 type InstanceState = {

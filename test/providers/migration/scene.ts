@@ -2,13 +2,17 @@ import { execa } from "execa";
 import { IncusClient } from "../../../providers/incus/client.ts";
 import { type MigrationOptions, migrate } from "../../../providers/migration/engine.ts";
 import type { MoveRequest } from "../../../providers/migration/move.ts";
-import { type IncusDaemon, startDaemon } from "../../testbed/daemon.ts";
+import { type DaemonOptions, type IncusDaemon, startDaemon } from "../../testbed/daemon.ts";
 import { importImage } from "../../testbed/images.ts";
 import { diffManifests, type Manifest, manifest } from "../../testbed/manifest.ts";
 
 /** A host as found: containers on the `dir` pool "default", and "cow" to move to. */
-export async function startHost(name: string, cowSize = "1GiB"): Promise<IncusDaemon> {
-  const daemon = await startDaemon({ name });
+export async function startHost(
+  name: string,
+  cowSize = "1GiB",
+  options: Omit<DaemonOptions, "name"> = {},
+): Promise<IncusDaemon> {
+  const daemon = await startDaemon({ name, ...options });
   await importImage(daemon, "bb");
   await daemon.incus("storage", "create", "default", "dir");
   await daemon.incus("storage", "create", "cow", "btrfs", `size=${cowSize}`);
