@@ -4,7 +4,8 @@ import { execa } from "execa";
 import type { HostFiles } from "./host-files.ts";
 import type { Server } from "./incus/schemas.ts";
 
-const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/** Where system programs are, also where the caller's PATH lacks them. */
+export const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /** What Incus runs to make and grow a btrfs pool. */
 const BTRFS_PROGRAMS = ["btrfs", "mkfs.btrfs", "losetup"];
 

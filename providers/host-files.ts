@@ -3,6 +3,7 @@ import { constants } from "node:fs";
 import { access, readdir, readFile, readlink, rm, stat, statfs } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { execa } from "execa";
+import { type LoopFileLook, lookAtLoopFile } from "./host-loops.ts";
 import type { IncusClient } from "./incus/client.ts";
 import { fingerprintOf } from "./incus/connection.ts";
 import { getServer } from "./incus/server.ts";
@@ -36,6 +37,8 @@ export interface HostFiles {
   listOnHost(path: string): Promise<string[]>;
   /** Deletes one file below Incus' directory. */
   remove(...segments: string[]): Promise<void>;
+  /** The loop file of a pool and the devices on it; undefined where there is none, or it cannot be told. */
+  loopFile(pool: string): Promise<LoopFileLook | undefined>;
   /** Bytes that are free for Incus' directory. */
   freeBytes(): Promise<number>;
   /** Bytes that each path (as given by `daemonPath`) occupies; null where it could not be measured in time. */
@@ -142,6 +145,7 @@ function localFiles({ pid, root, directory, mountNamespace, enter }: DaemonPlace
     list: (...segments) => readdir(path(...segments)).catch(noneWhereAbsent),
     listOnHost: (absolute) => readdir(join(root, absolute)).catch(noneWhereAbsent),
     remove: (...segments) => rm(path(...segments)),
+    loopFile: (pool) => lookAtLoopFile(path("disks", `${pool}.img`)),
     async freeBytes() {
       const stats = await statfs(incusDirectory);
       return stats.bavail * stats.bsize;

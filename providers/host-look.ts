@@ -1,5 +1,4 @@
 import { z } from "zod";
-import { parseBytes } from "./bytes.ts";
 import { IncusApiError, VisibleError } from "./errors.ts";
 import { isUnprivilegedHere, usableDrivers } from "./host-drivers.ts";
 import { type HostFiles, openHostFiles } from "./host-files.ts";
@@ -10,6 +9,7 @@ import type { IncusClient } from "./incus/client.ts";
 import { api } from "./incus/paths.ts";
 import * as schemas from "./incus/schemas.ts";
 import { recreationsIn } from "./pool-recreation.ts";
+import { isOnLoopFile, type PoolSizes, poolSizesOf } from "./pool-sizes.ts";
 
 /** A volume of a pool, snapshots apart. */
 export interface VolumeLook {
@@ -24,8 +24,10 @@ export interface PoolLook {
   driver: string;
   status: string;
   source: string;
-  sizeBytes: number | null;
+  sizes: PoolSizes;
   freeBytes: number | null;
+  /** Free on the host where the pool's loop file is. */
+  loopFreeBytes?: number | undefined;
   /** False where this caller may not see the pool's settings: then nothing proves that it is empty. */
   visible: boolean;
   usedBy: string[];
@@ -116,7 +118,7 @@ export async function lookAtHost(client: IncusClient, options: LookOptions): Pro
     list(api("networks"), schemas.Network, { recursion: 1 }),
     openHostFiles(client),
   ]);
-  const poolLooks = await Promise.all(pools.map((pool) => lookAtPool(pool, get, list)));
+  const poolLooks = await Promise.all(pools.map((pool) => lookAtPool(pool, get, list, files)));
   if (files) await addLeftovers(poolLooks, files);
   const ownProfiles = new Set(
     projects.filter((one) => one.config["features.profiles"] !== "false").map((one) => one.name),
@@ -161,9 +163,14 @@ type Get = <S extends z.ZodType>(path: string, schema: S, query?: object) => Pro
 
 type List = <S extends z.ZodType>(path: string, item: S, query?: object) => Promise<z.output<S>[]>;
 
-async function lookAtPool(pool: schemas.StoragePool, get: Get, list: List): Promise<PoolLook> {
+async function lookAtPool(
+  pool: schemas.StoragePool,
+  get: Get,
+  list: List,
+  files: HostFiles | undefined,
+): Promise<PoolLook> {
   const available = pool.status === "Created" || pool.status === "";
-  const [volumes, buckets, resources] = await Promise.all([
+  const [volumes, buckets, resources, loopFile] = await Promise.all([
     list(api("storage-pools", pool.name, "volumes"), schemas.StorageVolume, ALL),
     // Drivers without buckets answer with 400.
     list(api("storage-pools", pool.name, "buckets"), schemas.StorageBucket, ALL).catch(noneOn(400, [])),
@@ -173,16 +180,17 @@ async function lookAtPool(pool: schemas.StoragePool, get: Get, list: List): Prom
           noneOn(undefined, undefined),
         )
       : undefined,
+    isOnLoopFile(pool) ? files?.loopFile(pool.name) : undefined,
   ]);
   const own = volumes.filter(({ type }) => type !== "image");
   const look = ({ name, project, type }: schemas.StorageVolume): VolumeLook => ({ name, project, type });
-  const size = pool.config?.["size"];
   return {
     name: pool.name,
     driver: pool.driver,
     status: pool.status,
     source: pool.config?.["volatile.initial_source"] ?? pool.config?.["source"] ?? "",
-    sizeBytes: size === undefined ? null : (parseBytes(size) ?? null),
+    sizes: poolSizesOf(pool, resources?.space.total ?? 0, loopFile),
+    loopFreeBytes: loopFile?.freeBytes,
     freeBytes: resources && resources.space.total > 0 ? resources.space.total - resources.space.used : null,
     visible: pool.config !== null,
     usedBy: pool.used_by,

@@ -23,6 +23,7 @@ export { Network } from "./network.ts";
 export { OWNER_KEY, type Ownership, ownerMark, ownershipOf } from "./ownership.ts";
 export * from "./pool-decision.ts";
 export { poolContents, poolFactsOf } from "./pool-facts.ts";
+export { type PoolSizes, realSize } from "./pool-sizes.ts";
 export { ProfileDevices } from "./profile-devices.ts";
 export { progressFor } from "./progress.ts";
 export { qualifiedName } from "./root-disk.ts";

@@ -1,4 +1,6 @@
 import { formatBytes } from "./bytes.ts";
+import { decideGrowth } from "./pool-growth.ts";
+import type { PoolSizes } from "./pool-sizes.ts";
 
 /** Drivers that a config may name. `auto` is btrfs wherever the host can, zfs only where it cannot and zfs is there. */
 export type WantedDriver = "auto" | "btrfs" | "zfs" | "dir";
@@ -40,9 +42,7 @@ export interface PoolWish {
 
 /** The facts: what one look at the host showed. */
 export interface PoolFacts {
-  pool?:
-    | { driver: string; status: string; sizeBytes?: number | undefined; contents: PoolContents }
-    | undefined;
+  pool?: { driver: string; status: string; sizes: PoolSizes; contents: PoolContents } | undefined;
   /** A recreation of the pool was begun and not ended. */
   isRecreating?: boolean | undefined;
   /** A pool whose name differs from the wished one by case alone: surely the one that is meant. */
@@ -64,7 +64,8 @@ export interface PoolFacts {
 /** What is done to the pool, by planner and provider alike. */
 export type PoolDecision =
   | { action: "create"; driver: "btrfs" | "zfs" | "dir"; size?: number; reason: string }
-  | { action: "adopt"; driver: string; reason: string }
+  /** Used as it is; `remark` says what of the wish is not done, and why. */
+  | { action: "adopt"; driver: string; reason: string; remark?: string }
   | { action: "grow"; driver: string; size: number; reason: string }
   | { action: "recreate"; driver: "btrfs" | "zfs"; size?: number; reason: string }
   /** Nothing is written; the host keeps what it has. */
@@ -176,10 +177,7 @@ export function decidePool(wish: PoolWish, facts: PoolFacts): PoolDecision {
     return { action: "adopt", driver: "dir", reason: "driver: dir is set" };
   if (pool.driver === "dir") return decideDir(wish, facts, pool.contents, choice);
   if (wish.driver === "auto" ? isCopyOnWrite(pool.driver) : wish.driver === pool.driver) {
-    if (wish.size !== undefined && pool.sizeBytes !== undefined && wish.size > pool.sizeBytes) {
-      return decideGrowth(wish.name, wish.size, pool.sizeBytes, pool.driver, facts.hostFreeBytes);
-    }
-    return { action: "adopt", driver: pool.driver, reason: `it is ${pool.driver} already` };
+    return decideSize(wish, pool, facts.hostFreeBytes);
   }
   return {
     action: "refuse",
@@ -189,22 +187,19 @@ export function decidePool(wish: PoolWish, facts: PoolFacts): PoolDecision {
   };
 }
 
-function decideGrowth(
-  name: string,
-  size: number,
-  current: number,
-  driver: string,
-  free: number | null,
+function decideSize(
+  { name, size }: PoolWish,
+  { driver, sizes }: NonNullable<PoolFacts["pool"]>,
+  hostFreeBytes: number | null,
 ): PoolDecision {
-  if (free !== null && size - current > free) {
-    return {
-      action: "refuse",
-      reason: `growing pool ${name} to ${formatBytes(size)} needs ${formatBytes(size - current)}, ${formatBytes(free)} are free on the host`,
-      remedy: "Free space or set a smaller size.",
-      blockers: [],
-    };
-  }
-  return { action: "grow", driver, size, reason: `from ${formatBytes(current)} to ${formatBytes(size)}` };
+  const adopt = { action: "adopt", driver, reason: `it is ${driver} already` } as const;
+  if (size === undefined) return adopt;
+  const growth = decideGrowth(size, { name, driver, sizes, hostFreeBytes });
+  if (growth.action === "keep")
+    return growth.remark === undefined ? adopt : { ...adopt, remark: growth.remark };
+  return growth.action === "grow"
+    ? { action: "grow", driver, size, reason: growth.reason }
+    : { ...growth, blockers: [] };
 }
 
 function decideDir(

@@ -11,7 +11,7 @@ export function poolFactsOf(look: HostLook, wish: PoolWish): PoolFacts {
     pool: pool && {
       driver: pool.driver,
       status: pool.status,
-      sizeBytes: pool.sizeBytes ?? undefined,
+      sizes: pool.sizes,
       contents: poolContents(look, pool),
     },
     isRecreating: look.recreations?.includes(wish.name),
@@ -21,7 +21,8 @@ export function poolFactsOf(look: HostLook, wish: PoolWish): PoolFacts {
     original: original && { driver: original.driver },
     hasCowTwin: look.pools.some(({ name, driver }) => name === `${wish.name}-cow` && isCopyOnWrite(driver)),
     usableDrivers: look.usableDrivers,
-    hostFreeBytes: look.hostFreeBytes,
+    // A loop file behind a symlink may be on another file system than Incus' directory.
+    hostFreeBytes: pool?.loopFreeBytes ?? look.hostFreeBytes,
     strays: look.strays.filter(
       (path) => path === `disks/${wish.name}.img` || path === `storage-pools/${wish.name}`,
     ),

@@ -1,6 +1,6 @@
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
-import { incusSize, parseBytes } from "./bytes.ts";
+import { incusSize } from "./bytes.ts";
 import { changedFields, configDrift } from "./drift.ts";
 import { VisibleError } from "./errors.ts";
 import { openHostFiles } from "./host-files.ts";
@@ -12,10 +12,18 @@ import type { StoragePool as LivePool } from "./incus/schemas.ts";
 import { shared } from "./incus/shared.ts";
 import { PoolName } from "./names.ts";
 import { OWNER_KEY, ownershipOf } from "./ownership.ts";
-import { decidePool, LEAST_LOOP_SIZE, type PoolDecision, poolBlockers } from "./pool-decision.ts";
+import {
+  decidePool,
+  isCopyOnWrite,
+  LEAST_LOOP_SIZE,
+  type PoolDecision,
+  poolBlockers,
+} from "./pool-decision.ts";
 import { poolFactsOf } from "./pool-facts.ts";
+import { decideGrowth, growPool } from "./pool-growth.ts";
 import { checkLeftovers, checkServer, probeDriver, probeFreeBytes } from "./pool-preflight.ts";
 import { abandonRecreation, findRecreation, finishRecreation, recreatePool } from "./pool-recreation.ts";
+import { readPoolSizes } from "./pool-sizes.ts";
 import { checkSourceDirectory, strangersIn } from "./pool-source.ts";
 import { progressFor } from "./progress.ts";
 import { CommonArgs, type CommonState, dynamicProvider, type InputsOf, type Lifecycle } from "./resource.ts";
@@ -59,11 +67,6 @@ interface StoragePoolState extends StoragePoolArgs, CommonState {
   /** True for a `dir` pool with content: nothing is written to this host beyond what an opt-in names. */
   left: boolean;
   drift: string[];
-}
-
-function sizeOf(pool: LivePool): number | undefined {
-  const size = pool.config?.["size"];
-  return size === undefined ? undefined : parseBytes(size);
 }
 
 async function decide(args: StoragePoolArgs, client: IncusClient): Promise<PoolDecision> {
@@ -149,9 +152,7 @@ async function ensure(
     }
     case "grow":
       progress(`growing ${decision.reason}`);
-      await patchPool(client, await existing(client, args.name), {
-        config: { size: incusSize(decision.size) },
-      });
+      await growPool(client, args.name, decision.size);
       break;
     case "leave":
       progress(`left as it is: ${decision.reason}. ${decision.remedy}`);
@@ -159,6 +160,8 @@ async function ensure(
     case "refuse":
       throw refusal(args, args.driver === "dir" ? "use" : "recreate", decision.reason, decision.remedy);
     case "adopt":
+      if (decision.remark !== undefined) progress(decision.remark);
+      break;
     case "use-original":
       break;
   }
@@ -241,9 +244,11 @@ const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
       drift.push(`pool ${state.pool} is ${live.status.toLowerCase()}`);
     if (live.driver !== state.effectiveDriver)
       drift.push(`driver is ${live.driver}, not ${state.effectiveDriver}`);
-    const size = sizeOf(live);
-    if (state.size !== undefined && size !== undefined && size < state.size && state.pool === state.name) {
-      drift.push(`size is ${incusSize(size)}, not ${incusSize(state.size)}`);
+    if (state.size !== undefined && state.pool === state.name && isCopyOnWrite(live.driver)) {
+      const sizes = await readPoolSizes(client, live, await openHostFiles(client));
+      const { name, driver } = live;
+      const growth = decideGrowth(state.size, { name, driver, sizes, hostFreeBytes: null });
+      if (growth.action === "grow") drift.push(`it can grow ${growth.reason}`);
     }
     if (live.driver === "dir" && state.driver !== "dir") {
       const look = await shared(client, "look", () =>

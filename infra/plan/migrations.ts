@@ -77,7 +77,9 @@ function targetPool(
     const remedy = "Name a pool of the host under pool, or leave it out.";
     return { reason: `pool ${named} is not on the host`, remedy };
   }
-  const freeBytes = pool.sizeBytes === null ? pool.freeBytes : least(pool.freeBytes, look.hostFreeBytes);
+  const freeBytes = pool.sizes.loop
+    ? least(pool.freeBytes, pool.loopFreeBytes ?? look.hostFreeBytes)
+    : pool.freeBytes;
   return { name: pool.name, driver: pool.driver, freeBytes };
 }
 

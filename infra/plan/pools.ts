@@ -6,6 +6,7 @@ import {
   type PoolDecision,
   type PoolWish,
   poolFactsOf,
+  realSize,
 } from "@taos-hosts/providers";
 import type { HostConfig } from "../config.ts";
 import { poolWishes } from "../pool-wishes.ts";
@@ -81,6 +82,8 @@ function addFindings(findings: Findings, wish: PoolWish, decision: PoolDecision)
       );
       return;
     case "adopt":
+      if (decision.remark !== undefined) findings.remarks.push(decision.remark);
+      return;
     case "use-original":
       return;
   }
@@ -110,13 +113,13 @@ function effectivePool(wish: PoolWish, decision: PoolDecision, look: HostLook): 
   }
   const pool = look.pools.find(({ name }) => name === wish.name);
   if (!pool) return undefined;
-  const grown = decision.action === "grow" ? decision.size - (pool.sizeBytes ?? decision.size) : 0;
+  const grown = decision.action === "grow" ? decision.size - (realSize(pool.sizes) ?? decision.size) : 0;
   const free = pool.freeBytes === null ? null : pool.freeBytes + grown;
   return {
     name: pool.name,
     driver: pool.driver,
-    sizeBytes: decision.action === "grow" ? decision.size : pool.sizeBytes,
-    freeBytes: pool.sizeBytes === null ? free : least(free, look.hostFreeBytes),
+    sizeBytes: decision.action === "grow" ? decision.size : realSize(pool.sizes),
+    freeBytes: pool.sizes.loop ? least(free, pool.loopFreeBytes ?? look.hostFreeBytes) : free,
     warm: pool.warm,
   };
 }

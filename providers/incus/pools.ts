@@ -36,9 +36,9 @@ export function createPool(client: IncusClient, pool: NewPool): Promise<void> {
 }
 
 /**
- * Changes description and single config keys. Never PUT, and never an empty `size`: Incus ≥ 6.0.6 truncates the loop
- * file of a pool whose `size` is dropped (incus d48c70d86d). A PATCH without description empties it (seen on 6.0.4),
- * so it is always repeated.
+ * Changes description and single config keys. Never PUT, and never `size`: Incus cuts a live loop file to a smaller one,
+ * and from 6.0.6 on truncates it where `size` is dropped (incus d48c70d86d). A PATCH without description empties it
+ * (seen on 6.0.4), so it is always repeated.
  * @param current the pool as it was read, with its etag
  */
 export function patchPool(
@@ -46,9 +46,26 @@ export function patchPool(
   current: Versioned<StoragePool>,
   change: { description?: string; config?: Record<string, string> },
 ): Promise<void> {
-  if (change.config && "size" in change.config && !change.config["size"]) {
-    throw new RangeError("refusing to empty a pool's size");
-  }
+  if (change.config && "size" in change.config)
+    throw new RangeError("a pool's size is changed by growPool alone");
+  return sendPatch(client, current, change);
+}
+
+/** Sets a loop pool's size; only growPool calls this, which proves right before that nothing gets smaller. */
+export function setPoolSize(
+  client: IncusClient,
+  current: Versioned<StoragePool>,
+  size: string,
+): Promise<void> {
+  if (size === "") throw new RangeError("refusing to empty a pool's size");
+  return sendPatch(client, current, { config: { size } });
+}
+
+function sendPatch(
+  client: IncusClient,
+  current: Versioned<StoragePool>,
+  change: { description?: string; config?: Record<string, string> },
+): Promise<void> {
   return client.write("PATCH", api("storage-pools", current.value.name), {
     body: { description: current.value.description, config: {}, ...change },
     etag: current.etag,

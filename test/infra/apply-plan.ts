@@ -7,8 +7,9 @@ import {
   OWNER_KEY,
   type PoolLook,
   qualifiedName,
+  realSize,
 } from "../../providers/index.ts";
-import { owner, rootDevice, settled, type World } from "./world.ts";
+import { loopSizes, owner, rootDevice, settled, UNSIZED, type World } from "./world.ts";
 
 /** A model of what `up` does: the host as it is after every action of the plan succeeded. Pure. */
 export function applyPlan({ host, look }: World, plan: HostPlan): HostLook {
@@ -38,8 +39,8 @@ function apply(look: HostLook, action: Action, plan: HostPlan, world: World): Ho
       const { size } = decision;
       return changePool(look, poolName, (pool) => ({
         ...pool,
-        sizeBytes: size,
-        freeBytes: pool.freeBytes === null ? null : pool.freeBytes + size - (pool.sizeBytes ?? size),
+        sizes: loopSizes(size),
+        freeBytes: pool.freeBytes === null ? null : pool.freeBytes + size - (realSize(pool.sizes) ?? size),
       }));
     }
     case "create-network":
@@ -79,8 +80,9 @@ function apply(look: HostLook, action: Action, plan: HostPlan, world: World): Ho
 
 function newPool(name: string, driver: string, sizeBytes: number | null, source: string): PoolLook {
   return {
-    ...{ name, driver, status: "Created", source, sizeBytes, freeBytes: sizeBytes, visible: true },
+    ...{ name, driver, status: "Created", source, freeBytes: sizeBytes, visible: true },
     ...{
+      sizes: sizeBytes === null ? UNSIZED : loopSizes(sizeBytes),
       usedBy: [],
       volumes: [],
       volumeSnapshots: [],

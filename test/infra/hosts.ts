@@ -1,6 +1,6 @@
 import { type HostConfig, parseHosts } from "../../infra/config.ts";
 import type { HostLook, InstanceLook, PoolLook } from "../../providers/index.ts";
-import { HOST, rootDevice, settled } from "./world.ts";
+import { HOST, rootDevice, settled, UNSIZED } from "./world.ts";
 
 const GIB = 1024 ** 3;
 
@@ -39,7 +39,7 @@ export function poolLook(name: string, driver: string, change: Partial<PoolLook>
       driver,
       status: "Created",
       source: `/var/lib/incus/storage-pools/${name}`,
-      sizeBytes: null,
+      sizes: UNSIZED,
       freeBytes: 90 * GIB,
     },
     ...{

@@ -1,6 +1,13 @@
 import fc from "fast-check";
 import { type HostConfig, parseHosts } from "../../infra/config.ts";
-import type { DeviceLook, HostLook, InstanceLook, PoolLook, ProfileLook } from "../../providers/index.ts";
+import type {
+  DeviceLook,
+  HostLook,
+  InstanceLook,
+  PoolLook,
+  PoolSizes,
+  ProfileLook,
+} from "../../providers/index.ts";
 import { OWNER_KEY } from "../../providers/index.ts";
 
 /** Whose plan the generated worlds are looked at with. */
@@ -52,6 +59,34 @@ const ALIASES = ["taos-base", "taos-openclaw-base"];
 const maybe = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: null });
 const bytes = fc.integer({ min: 0, max: 40 }).map((gib) => gib * GIB);
 
+/** Sizes of a pool that is on no loop file. */
+export const UNSIZED: PoolSizes = { setting: null, fileSystem: null, loop: false };
+
+/** Sizes of a loop pool that agree, as Incus makes it. */
+export function loopSizes(size: number): PoolSizes {
+  const devices = [{ device: "/dev/loop3", bytes: size }];
+  return { setting: size, fileSystem: size, loop: { file: size, devices } };
+}
+
+export const sizes: fc.Arbitrary<PoolSizes> = fc.oneof(
+  fc.constant(UNSIZED),
+  bytes.map(loopSizes),
+  fc.record({
+    setting: maybe(bytes),
+    fileSystem: maybe(bytes),
+    loop: fc.oneof(
+      fc.constant("out of reach" as const),
+      fc.record({
+        file: bytes,
+        devices: fc.array(
+          bytes.map((size) => ({ device: "/dev/loop3", bytes: size })),
+          { maxLength: 2 },
+        ),
+      }),
+    ),
+  }),
+);
+
 const pool = (name: string): fc.Arbitrary<PoolLook> =>
   fc.record({
     name: fc.constant(name),
@@ -62,7 +97,7 @@ const pool = (name: string): fc.Arbitrary<PoolLook> =>
       `/var/lib/incus/storage-pools/${name}`,
       "/srv/incus",
     ),
-    sizeBytes: maybe(bytes),
+    sizes,
     freeBytes: maybe(bytes),
     visible: fc.constantFrom(true, true, true, false),
     usedBy: fc.constant([]),
