@@ -111,15 +111,6 @@ export function planErrors(plan: Plan): string[] {
     ...(unreachable === null ? [] : [`Host "${host}": ${unreachable}`]),
     ...refusals
       .filter(({ severity }) => severity === "error")
-      .map(
-        ({ object, reason, remedy }) => `Host "${host}": ${refused(object, reason)}: ${reason}. ${remedy}`,
-      ),
+      .map(({ object, reason, remedy }) => `Host "${host}": ${object}: ${reason}. ${remedy}`),
   ]);
-}
-
-/** What is refused: where the reason only says who uses a pool, that is told too, as its provider would. */
-function refused(object: string, reason: string): string {
-  return reason.startsWith("used by")
-    ? object.replace(/^pool (.+)$/, 'Refusing to recreate pool "$1"')
-    : object;
 }

@@ -221,39 +221,27 @@ function decideDir(
       blockers,
     };
   }
+  // Whatever driver is wished: what is on the pool stays until an opt-in names it, and asking for that is no error.
+  const leave = (reason: string, remedy: string): PoolDecision => ({
+    action: "leave",
+    driver: "dir",
+    reason,
+    remedy,
+    blockers,
+  });
   if (blockers.length > 0) {
-    const reason = `used by ${blockers.join(", ")}`;
-    const hasInstances = contents.instances.length > 0;
-    if (wish.driver === "auto") {
-      return {
-        action: "leave",
-        driver: "dir",
-        reason,
-        remedy: hasInstances
-          ? "Name containers under optIn.migrate to move them to copy-on-write storage."
-          : `${emptied(contents)}, and the next run recreates the pool.`,
-        blockers,
-      };
-    }
-    return {
-      action: "refuse",
-      reason,
-      remedy: hasInstances
-        ? "Name them under optIn.migrate or set driver: dir."
-        : `${emptied(contents)}, or set driver: dir.`,
-      blockers,
-    };
+    return leave(
+      `used by ${blockers.join(", ")}`,
+      contents.instances.length > 0
+        ? "Name containers under optIn.migrate to move them to copy-on-write storage."
+        : `${emptied(contents)}, and the next run recreates the pool.`,
+    );
   }
   if (contents.leftovers === null) {
-    const refusal = {
-      reason:
-        "the files in its directory cannot be read over this connection, and recreating it would delete files unknown to the database",
-      remedy: "Run on the host itself as root (connection: unix), or set driver: dir.",
-      blockers: [],
-    };
-    return wish.driver === "auto"
-      ? { action: "leave", driver: "dir", ...refusal }
-      : { action: "refuse", ...refusal };
+    return leave(
+      "the files in its directory cannot be read over this connection, and recreating it would delete files unknown to the database",
+      "Run on the host itself as root (connection: unix), or set driver: dir.",
+    );
   }
   return decideNew("recreate", "it is an empty dir pool", wish, facts, choice);
 }

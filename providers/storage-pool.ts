@@ -158,7 +158,7 @@ async function ensure(
       progress(`left as it is: ${decision.reason}. ${decision.remedy}`);
       break;
     case "refuse":
-      throw refusal(args, args.driver === "dir" ? "use" : "recreate", decision.reason, decision.remedy);
+      throw refusal(args, "use", decision.reason, decision.remedy);
     case "adopt":
       if (decision.remark !== undefined) progress(decision.remark);
       break;

@@ -182,13 +182,18 @@ describe("a dir pool with containers on it", () => {
     );
   });
 
-  test("driver: btrfs on it is refused, with what uses it", { timeout: 90_000 }, async () => {
-    const up = await tried({ pool: { name: "default", driver: "btrfs" } });
-    expect(up.exitCode).not.toBe(0);
-    expect(errorsOf(up)).toMatch(
-      /Refusing to recreate pool "default": used by mary, naira, user-1000\/stanley.*Name them under optIn\.migrate/s,
-    );
-  });
+  test.each(["btrfs", "zfs"])(
+    "driver: %s on it is reported like auto, and no error",
+    {
+      timeout: 90_000,
+    },
+    async (driver) => {
+      const up = await tried({ pool: { name: "default", driver } });
+      expect(errorsOf(up)).toBe("");
+      expect(up.exitCode).toBe(0);
+      expect(messagesOf(up)).toMatch(/pool default stays dir: used by mary, naira, user-1000\/stanley/);
+    },
+  );
 
   test("a pool name that differs by case makes no second pool", { timeout: 90_000 }, async () => {
     const up = await tried({ pool: { name: "Default", driver: "btrfs", size: "5GiB" } });

@@ -58,10 +58,13 @@ describe("a dir pool with containers", () => {
     expect(plan(raw)).toMatchObject({ actions: [], refusals: [] });
   });
 
-  it("is refused, not replaced, when the config names another driver", () => {
-    const planned = plan({ pool: { driver: "btrfs" } });
-    expect(planned.actions).toEqual([]);
-    expect(refused(planned)).toEqual([expect.stringContaining("error: pool default: used by mary")]);
+  it.each(["btrfs", "zfs"])("is left all the same when the config names driver %s", (driver) => {
+    const planned = plan({ pool: { driver } });
+    expect(planned).toMatchObject({ actions: [], refusals: [], pool: { driver: "dir", mode: "dir" } });
+    expect(planned.remarks[0]).toContain("pool default stays dir: used by mary, naira, user-1000/stanley");
+    const volume = { volumes: [{ name: "memory", project: "default", type: "custom" }] };
+    const look = board([], { pools: [poolLook("default", "dir", volume)] });
+    expect(plan({ pool: { driver } }, look)).toMatchObject({ actions: [], refusals: [] });
   });
 
   it("names only some of very many containers", () => {

@@ -207,7 +207,9 @@ describe("StoragePool", () => {
     const record = await recordEvents(d);
     expect(await pool.up({ name: "default" })).toBe("create");
     expect(pool.state).toMatchObject({ effectiveDriver: "dir", adopted: true });
-    await expect(pool.up(WANTED)).rejects.toThrow(/used by mary.*optIn\.migrate or set driver: dir/);
+    expect(await pool.up(WANTED)).toBe("update");
+    expect(await pool.up({ ...WANTED, driver: "zfs" })).toBe("update");
+    expect(pool.state).toMatchObject({ effectiveDriver: "dir", adopted: true, left: true });
     await record.stop();
     expect(record.lifecycle()).toEqual([]);
   });
