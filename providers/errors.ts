@@ -49,6 +49,17 @@ export function isPreconditionFailed(error: unknown): boolean {
   return error instanceof IncusApiError && error.status === 412;
 }
 
+/**
+ * True where the project of an instance does not allow the change (project/permissions.go: "… is forbidden", "Reached
+ * maximum …", "Failed checking …"). It is so at every attempt.
+ */
+export function isRefusedByProject(error: unknown): boolean {
+  return (
+    error instanceof IncusApiError &&
+    /is forbidden|Reached maximum|Failed checking if .* allowed|not allowed/i.test(error.reason)
+  );
+}
+
 /** The message of anything thrown, without a stack. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

@@ -27,8 +27,8 @@ export interface HostFiles {
   command(program: string, ...args: string[]): [file: string, args: string[]];
   /** Link text of the daemon's mount namespace: processes of another one have other files under the same paths. */
   readonly mountNamespace: string;
-  /** Mount points that lie below a path, as the daemon sees them; the path itself, where it is one, is not among them. */
-  mountsBelow(daemonPath: string): Promise<string[]>;
+  /** All mount points of the daemon's mount table, as the daemon sees them. */
+  mounts(): Promise<string[]>;
   /** True where the path below Incus' directory exists. */
   exists(...segments: string[]): Promise<boolean>;
   /** Names in a directory below Incus' directory; empty where it does not exist. @throws where it cannot be read */
@@ -137,10 +137,7 @@ function localFiles({ pid, root, directory, mountNamespace, enter }: DaemonPlace
     daemonPath: (...segments) => join(directory, ...segments),
     command,
     mountNamespace,
-    async mountsBelow(daemonPath) {
-      const points = mountPoints(await readFile(`/proc/${pid}/mountinfo`, "utf8"));
-      return points.filter((point) => point.startsWith(`${daemonPath}/`));
-    },
+    mounts: async () => mountPoints(await readFile(`/proc/${pid}/mountinfo`, "utf8")),
     exists: (...segments) => reachable(path(...segments)),
     list: (...segments) => readdir(path(...segments)).catch(noneWhereAbsent),
     listOnHost: (absolute) => readdir(join(root, absolute)).catch(noneWhereAbsent),

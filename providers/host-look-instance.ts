@@ -31,9 +31,11 @@ export interface InstanceLook {
   backups: number;
   bytes: number | null;
   snapshotBytes: number | null;
+  /** Mount points of the host below its volume, which a copy or a deletion would go into; absent where there are none. */
+  mounts?: string[];
 }
 
-const PLAIN_KEYS = ["volatile.base_image", "volatile.uuid", "boot.autostart"];
+const PLAIN_KEYS = ["volatile.base_image", "volatile.uuid", "volatile.uuid.generation", "boot.autostart"];
 const PLAIN_PREFIXES = ["user.taos.", "security.protection."];
 const DEVICE_KEYS: Record<string, string[]> = {
   disk: ["path", "pool", "source", "size"],

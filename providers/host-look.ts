@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { IncusApiError, VisibleError } from "./errors.ts";
+import { foreignMounts } from "./foreign-mounts.ts";
 import { isUnprivilegedHere, usableDrivers } from "./host-drivers.ts";
 import { type HostFiles, openHostFiles } from "./host-files.ts";
 import { findLeftovers, findStrays } from "./host-leftovers.ts";
@@ -126,6 +127,7 @@ export async function lookAtHost(client: IncusClient, options: LookOptions): Pro
   const looks = instances.map((instance) =>
     instanceLook(instance, profiles, ownProfiles.has(instance.project) ? instance.project : "default"),
   );
+  if (files) await addMounts(looks, files);
   if (files && options.sizes)
     await measureInstances(looks, poolLooks, files, Math.max(1, until - Date.now()));
   return {
@@ -200,6 +202,14 @@ async function lookAtPool(
     warm: volumes.filter(({ type }) => type === "image").map(({ name }) => name),
     leftovers: null,
   };
+}
+
+async function addMounts(instances: InstanceLook[], files: HostFiles): Promise<void> {
+  const mounts = await files.mounts();
+  for (const instance of instances) {
+    const found = instance.root ? foreignMounts(files, mounts, instance.root.pool, instance) : [];
+    if (found.length > 0) instance.mounts = found;
+  }
 }
 
 async function addLeftovers(pools: PoolLook[], files: HostFiles): Promise<void> {

@@ -10,6 +10,7 @@ import { warmImageProvider } from "./warm-image.ts";
 
 export { formatBytes, parseBytes } from "./bytes.ts";
 export * from "./errors.ts";
+export { mountsRefusal } from "./foreign-mounts.ts";
 export { type HostLook, type LookOptions, lookAtHost, type PoolLook, type ProfileLook } from "./host-look.ts";
 export type { DeviceLook, InstanceLook } from "./host-look-instance.ts";
 export { downloadImage } from "./image-download.ts";
@@ -18,6 +19,7 @@ export { HostConnection } from "./incus/connection.ts";
 export { Instance } from "./instance.ts";
 export { IMAGE_KEY, type InstanceFile, PROTECTED_KEY, STAGE_KEY } from "./instance-config.ts";
 export { InstancePlacement } from "./instance-placement.ts";
+export { isSuccessor, migrationMarkOf, parkedMarkOf } from "./migration/identity.ts";
 export { ImageAliasName, InstanceName, nearestNames, ObjectName, PoolName } from "./names.ts";
 export { Network } from "./network.ts";
 export { OWNER_KEY, type Ownership, ownerMark, ownershipOf } from "./ownership.ts";

@@ -1,4 +1,5 @@
 import { messageOf, VisibleError } from "./errors.ts";
+import { refuseMountsBelow } from "./foreign-mounts.ts";
 import type { IncusClient } from "./incus/client.ts";
 import {
   deleteInstance,
@@ -126,6 +127,7 @@ async function removeUnfinished(client: IncusClient, args: InstanceArgs): Promis
   const ref: InstanceRef = { project: args.project, name: args.name };
   const found = (await findInstance(client, ref))?.value;
   if (!found || found.config[STAGE_KEY] !== NEW || ownershipOf(found.config, args.owner) !== "ours") return;
+  await refuseMountsBelow(client, ref);
   if (found.status !== "Stopped") {
     await setInstanceState(client, ref, { action: "stop", force: true }, { deadline: DELETE_DEADLINE });
   }
@@ -147,6 +149,7 @@ export async function removePredecessors(
   const record = found && parkedRecordOf(found);
   if (!record || record.name !== args.name || record.owner !== args.owner || found.status !== "Stopped")
     return;
+  await refuseMountsBelow(client, ref);
   await deleteInstance(client, ref, { deadline: DELETE_DEADLINE });
   progress(`deleted parked "${known}"`);
 }

@@ -1,6 +1,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import { changedFields, configDrift, deviceDrift } from "./drift.ts";
 import { isPreconditionFailed, messageOf, VisibleError } from "./errors.ts";
+import { refuseMountsBelow } from "./foreign-mounts.ts";
 import type { IncusClient } from "./incus/client.ts";
 import {
   deleteInstance,
@@ -304,12 +305,14 @@ const lifecycle: Lifecycle<InstanceArgs, InstanceState> = {
         `Refusing to delete instance "${state.name}": it is protected. Set protected: false on it and run up, then remove it.`,
       );
     }
+    await refuseMountsBelow(client, ref);
     if (found.value.status !== "Stopped") {
       const stop = { action: "stop", timeout: STOP_TIMEOUT } as const;
       await setInstanceState(client, ref, stop, { deadline: (STOP_TIMEOUT + 15) * 1_000 }).catch(() =>
         setInstanceState(client, ref, { action: "stop", force: true }, { deadline: 60_000 }),
       );
     }
+    await refuseMountsBelow(client, ref);
     await deleteInstance(client, ref, { deadline: UPDATE_DEADLINE });
   },
 };

@@ -2,6 +2,7 @@ import {
   type HostLook,
   IMAGE_KEY,
   type InstanceLook,
+  mountsRefusal,
   OWNER_KEY,
   PROTECTED_KEY,
   qualifiedName,
@@ -111,6 +112,11 @@ function planAgent(
   const change = replacementReason(live, agent);
   if (change === undefined) return;
   const unprotected = !agent.protected && live.config[PROTECTED_KEY] === "false";
+  if (unprotected && live.mounts) {
+    const refusal = { severity: "error", object, container, ...mountsRefusal(live.mounts) } as const;
+    findings.refusals.push(refusal);
+    return;
+  }
   if (unprotected || host.optIn.replace.includes(name)) {
     const kept = unprotected ? "the old one is deleted (protected: false)" : "the old one is kept, parked";
     findings.actions.push({
@@ -145,6 +151,10 @@ function planRemoved(findings: Findings, host: HostConfig, instance: InstanceLoo
   if (host.agents[instance.name]) return;
   const container = qualifiedName(instance);
   const object = `container ${container}`;
+  if (instance.config[PROTECTED_KEY] === "false" && instance.mounts) {
+    findings.refusals.push({ severity: "error", object, container, ...mountsRefusal(instance.mounts) });
+    return;
+  }
   if (instance.config[PROTECTED_KEY] === "false") {
     findings.actions.push({
       kind: "delete-agent",

@@ -1,4 +1,10 @@
-import { formatBytes, type HostLook, type InstanceLook, qualifiedName } from "@taos-hosts/providers";
+import {
+  formatBytes,
+  type HostLook,
+  type InstanceLook,
+  mountsRefusal,
+  qualifiedName,
+} from "@taos-hosts/providers";
 import type { ContainerConfig } from "../config.ts";
 import { certainSpace, migrationCost } from "./cost.ts";
 import { parkedOf } from "./parked.ts";
@@ -120,6 +126,7 @@ function migrationProblem(
       remedy: "Run on the host itself as root, with connection: unix.",
     };
   }
+  if (instance.mounts) return mountsRefusal(instance.mounts);
   if (instance.status !== "Running" && instance.status !== "Stopped") {
     return {
       reason: `it is neither running nor stopped but ${instance.status}`,

@@ -1,4 +1,10 @@
-import { type HostLook, type InstanceLook, qualifiedName } from "@taos-hosts/providers";
+import {
+  type HostLook,
+  type InstanceLook,
+  isSuccessor,
+  mountsRefusal,
+  qualifiedName,
+} from "@taos-hosts/providers";
 import type { HostConfig } from "../config.ts";
 import { findInstance, interruptedOf } from "./lookup.ts";
 import { parkedOf } from "./parked.ts";
@@ -34,13 +40,22 @@ function removalProblem(
     const remedy = `It ends with this run; the parked copy can go with the next one.`;
     return { severity: "held", reason: `the migration of ${name} has not ended`, remedy };
   }
-  if (!findInstance(look, project, name)) {
+  const named = findInstance(look, project, name);
+  if (!named) {
     return {
       severity: "error",
       reason: `there is no container ${name}, so this is the only copy`,
       remedy: `Rename it back (incus rename), or take ${name} out of optIn.removeParked.`,
     };
   }
+  if (!isSuccessor(named, parked)) {
+    return {
+      severity: "error",
+      reason: `the container ${name} is not the one that took over from it (its volatile.uuid differs), so this may be the only copy`,
+      remedy: `Take ${name} out of optIn.removeParked. If it is no longer needed: incus delete ${parked.name}`,
+    };
+  }
+  if (parked.mounts) return { severity: "error", ...mountsRefusal(parked.mounts) };
   if (parked.status !== "Stopped") {
     return {
       severity: "error",

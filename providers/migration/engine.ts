@@ -213,7 +213,7 @@ function filesReachable(move: Move): Promise<boolean> {
 async function begin(move: Move): Promise<void> {
   const { request } = move;
   const named = (await findInstance(move.client, request))?.value;
-  if (!named) throw deadEnd("absent", { named: undefined, source: undefined, copy: undefined }, request.name);
+  if (!named) throw deadEnd("absent", observationOf([], request.name), request.name);
   move.progress(`looking whether "${named.name}" can move to pool "${request.target}"`);
   const facts = await preflight(move, named);
   move.lease.ref = refOf(move, request.name);
@@ -224,7 +224,7 @@ async function begin(move: Move): Promise<void> {
     phase: "copying",
     project: request.project,
     name: request.name,
-    ...{ copy: facts.copy, parked: facts.parked, from: facts.from, to: request.target, uuid: facts.uuid },
+    ...{ copy: facts.copy, parked: facts.parked, from: facts.from, to: request.target, ...facts.identity },
     wasRunning: named.status === "Running",
     addresses: facts.addresses,
     ...{ createdAt: named.created_at, lastUsedAt: named.last_used_at },
@@ -237,7 +237,7 @@ async function begin(move: Move): Promise<void> {
     // Another run came and went between our look and our lease.
     if (rootPool(now) !== facts.from)
       throw new VisibleError(`"${request.name}" has moved meanwhile. Run again.`);
-    return { config: { ...journalEntry(journal), ...move.lease.entry() } };
+    return { config: { ...journalEntry(journal), ...move.lease.entry(now) } };
   });
 }
 

@@ -1,5 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { IncusApiError, isNotFound, isPreconditionFailed, VisibleError } from "../errors.ts";
+import {
+  IncusApiError,
+  isNotFound,
+  isPreconditionFailed,
+  isRefusedByProject,
+  VisibleError,
+} from "../errors.ts";
 import type { IncusClient } from "../incus/client.ts";
 import { findInstance, type InstanceRef, patchInstance, putInstance } from "../incus/instances.ts";
 import { withLock } from "../incus/lock.ts";
@@ -46,8 +52,9 @@ export async function changeInstance(
           conflicts += 1;
           if (conflicts === ATTEMPTS) throw error;
         } else {
-          if (!(error instanceof IncusApiError) || isNotFound(error) || performance.now() > busyUntil)
+          if (!(error instanceof IncusApiError) || isNotFound(error) || isRefusedByProject(error))
             throw error;
+          if (performance.now() > busyUntil) throw error;
           await delay(BUSY_EVERY);
         }
       }

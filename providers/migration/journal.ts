@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { messageOf, VisibleError } from "../errors.ts";
+import { Identity, standingOf } from "./identity.ts";
 import { JOURNAL_KEY } from "./names.ts";
 
 const Devices = z.record(z.string(), z.record(z.string(), z.string()));
@@ -32,7 +33,8 @@ export const SourceJournal = z.object({
   /** Pools. */
   from: z.string(),
   to: z.string(),
-  uuid: z.string(),
+  /** The source's own, as in `Identity`. */
+  ...Identity.shape,
   /** What was running runs afterwards; what was stopped stays stopped. */
   wasRunning: z.boolean(),
   /** IPv4 addresses on the container's NICs before the stop; the copy must come up with the same. */
@@ -63,6 +65,12 @@ export const CopyJournal = z.object({
   /** Pool of the source. */
   from: z.string(),
   to: z.string(),
+  /** The copy's own, as in `Identity`: once it is dressed, that of the source. */
+  ...Identity.partial().shape,
+  /** `volatile.uuid` of the source. */
+  sourceUuid: z.string().optional(),
+  /** Whether the source ran when the migration began: where its own journal is lost, somebody has to start it. */
+  wasRunning: z.boolean().optional(),
   /** What `verified` holds for: that run, and the source not started since. */
   verified: z.object({ run: z.string(), lastUsedAt: z.string() }).optional(),
   /** The run that starts it. Only that one may take it back after a failing health proof. */
@@ -87,6 +95,22 @@ export function readJournal(instance: { name: string; config: Record<string, str
       `Instance "${instance.name}" carries a migration journal (${JOURNAL_KEY}) that cannot be read: ${error instanceof z.ZodError ? (error.issues[0]?.message ?? "") : messageOf(error)}. A newer taos-hosts may have written it: run that one, nothing has been changed.`,
     );
   }
+}
+
+/**
+ * Proves, at the moment of deleting, renaming or dressing an instance, that it is the one that a journal is about: it
+ * carries a journal of that migration and role, written for this very instance.
+ * @throws VisibleError where it does not; nothing has been done to it
+ */
+export function requireMark(
+  instance: { name: string; config: Record<string, string> },
+  expected: Pick<Journal, "id" | "role">,
+): void {
+  const now = readJournal(instance);
+  if (now?.id === expected.id && now.role === expected.role && standingOf(instance, now) === "own") return;
+  throw new VisibleError(
+    `Instance "${instance.name}" is not the ${expected.role} of this migration any more: it was renamed, copied or put back to a snapshot meanwhile. Nothing was done to it. Run again.`,
+  );
 }
 
 /** The config entry that stores a journal; undefined removes it. */

@@ -6,6 +6,7 @@ import type { IncusClient } from "../incus/client.ts";
 import { findInstance, type InstanceRef } from "../incus/instances.ts";
 import type { Instance } from "../incus/schemas.ts";
 import type { Progress } from "../progress.ts";
+import { Identity, identityOf, standingOf } from "./identity.ts";
 import { type Change, changeInstance } from "./instance-patch.ts";
 import { isAlive, ownIdentity } from "./machine.ts";
 import { LEASE_KEY } from "./names.ts";
@@ -20,6 +21,8 @@ const LeaseRecord = z.object({
   machine: z.string(),
   pid: z.number(),
   started: z.string(),
+  /** The instance that it is kept on. */
+  ...Identity.partial().shape,
   /** Counts up; only a change is a sign of life, so clocks need not agree. */
   beat: z.number(),
 });
@@ -74,7 +77,7 @@ export class Lease {
     await changeInstance(this.client, this.ref, (instance) => {
       const now = leaseOf(instance);
       if (now && now.run !== this.run && !isSame(now, this.outlived)) throw this.refusal(now);
-      return { config: this.entry() };
+      return { config: this.entry(instance) };
     });
     clearInterval(this.timer);
     this.timer = setInterval(() => {
@@ -83,10 +86,11 @@ export class Lease {
     this.timer.unref();
   }
 
-  /** Config entry that keeps the lease; part of every write to the source. */
-  entry(): Record<string, string> {
+  /** Config entry that keeps the lease on the instance; part of every write to the source. */
+  entry(instance: Instance): Record<string, string> {
     const { machine, pid, started } = this.identity;
-    const record: LeaseRecord = { run: this.run, machine, pid, started, beat: ++this.beats };
+    const beat = ++this.beats;
+    const record: LeaseRecord = { run: this.run, machine, pid, started, beat, ...identityOf(instance) };
     return { [LEASE_KEY]: JSON.stringify(record) };
   }
 
@@ -95,7 +99,9 @@ export class Lease {
     const now = leaseOf(instance);
     if (now?.run === this.run) return;
     const lost = new LeaseLostError(
-      `Another run took over the migration of "${this.ref.name}". This one stops here; that one finishes it.`,
+      now
+        ? `Another run took over the migration of "${this.ref.name}". This one stops here; that one finishes it.`
+        : `"${this.ref.name}" does not carry the mark of this run any more: a snapshot of it was restored, or its config replaced. This run stops here. Run again.`,
     );
     this.controller.abort(lost);
     throw lost;
@@ -117,7 +123,7 @@ export class Lease {
       await changeInstance(this.client, this.ref, (instance) => {
         if (leaseOf(instance) === undefined) return undefined;
         this.assertHeld(instance);
-        return { config: this.entry() };
+        return { config: this.entry(instance) };
       });
     } catch {
       // A rename is under way or the host does not answer: the next beat tries again, writers check for themselves.
@@ -169,7 +175,8 @@ function leaseOf(instance: { config: Record<string, string> }): LeaseRecord | un
   const text = instance.config[LEASE_KEY];
   if (!text) return undefined;
   try {
-    return LeaseRecord.parse(JSON.parse(text));
+    const record = LeaseRecord.parse(JSON.parse(text));
+    return standingOf(instance, record) === "own" ? record : undefined;
   } catch {
     // Written by another version: of a run that cannot be recognised, so it counts by its signs of life.
     return { run: text, machine: "", pid: 0, started: "", beat: 0 };

@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { IncusClient } from "../incus/client.ts";
 import { api } from "../incus/paths.ts";
 import { Instance } from "../incus/schemas.ts";
+import { standingOf } from "./identity.ts";
 import { type CopyJournal, type Journal, readJournal, type SourceJournal } from "./journal.ts";
 
 /** A container as far as a migration looks at it. */
@@ -18,6 +19,8 @@ export interface Observation {
   /** The instance that holds the data from before the migration. */
   source: Seen<SourceJournal> | undefined;
   copy: Seen<CopyJournal> | undefined;
+  /** An instance with a journal from before a snapshot of it was restored: nothing that it says holds any more. */
+  past: Seen<Journal> | undefined;
 }
 
 /** Instances of one project, one request. */
@@ -32,13 +35,16 @@ export async function observe(client: IncusClient, project: string, name: string
 
 /** The part of `instances` that concerns the container `name`. */
 export function observationOf(instances: readonly Instance[], name: string): Observation {
-  const result: Observation = { named: undefined, source: undefined, copy: undefined };
+  const result: Observation = { named: undefined, source: undefined, copy: undefined, past: undefined };
   for (const instance of instances) {
     if (instance.name === name) result.named = instance;
     const journal = journalOf(instance, name);
     if (journal === undefined || journal.name !== name) continue;
     const running = instance.status !== "Stopped";
-    if (journal.role === "source") result.source = { instance, running, journal };
+    const standing = standingOf(instance, journal);
+    if (standing === "foreign") continue;
+    if (standing === "past") result.past = { instance, running, journal };
+    else if (journal.role === "source") result.source = { instance, running, journal };
     else result.copy = { instance, running, journal };
   }
   return result;

@@ -1,9 +1,11 @@
 import { VisibleError } from "../errors.ts";
+import { refuseMountsBelow } from "../foreign-mounts.ts";
 import { openHostFiles } from "../host-files.ts";
 import type { IncusClient } from "../incus/client.ts";
 import { deleteInstance, findInstance, type InstanceRef, renameInstance } from "../incus/instances.ts";
 import type { Instance } from "../incus/schemas.ts";
 import type { Progress } from "../progress.ts";
+import { isSuccessor, migrationMarkOf, parkedMarkOf } from "./identity.ts";
 import { changeInstance } from "./instance-patch.ts";
 import { readJournal } from "./journal.ts";
 import { JOURNAL_KEY, PARKED_KEY, parkedName } from "./names.ts";
@@ -38,7 +40,9 @@ export function parkedNamesOf(instances: readonly Instance[], name: string): str
   return instances
     .filter(
       (instance) =>
-        instance.name !== name && parkedRecordOf(instance)?.name === name && !instance.config[JOURNAL_KEY],
+        parkedRecordOf(instance) !== undefined &&
+        parkedMarkOf(instance) === name &&
+        !instance.config[JOURNAL_KEY],
     )
     .map((instance) => instance.name)
     .sort();
@@ -116,7 +120,7 @@ export async function unpark(
   }
   const back = record ?? (named && parkedRecordOf(named));
   if (!back) throw new VisibleError(`There is no parked instance "${parked}".`);
-  await unparkSettings(client, ref, back.originals, {});
+  await unparkSettings(client, ref, back.originals, () => ({}));
   if (back.wasRunning) await startInstance(client, ref);
   progress(`brought back "${ref.name}" from "${parked}"`);
 }
@@ -134,31 +138,39 @@ export async function removeParked(
   const instances = await listProjectInstances(client, ref.project);
   const names = parkedNamesOf(instances, ref.name);
   if (names.length === 0) return [];
-  const successor = instances.find(({ name }) => name === ref.name);
-  if (!successor || parkedRecordOf(successor)) {
-    throw new VisibleError(
-      `Refusing to delete "${names[0] ?? ""}": there is no instance "${ref.name}", so it may hold the only copy of its data.`,
-    );
-  }
-  if (readJournal(successor)) {
-    throw new VisibleError(
-      `Refusing to delete "${names[0] ?? ""}": the migration of "${ref.name}" has not ended. Run again with it in optIn.migrate first.`,
-    );
-  }
   for (const name of names) {
     const parkedRef = { ...ref, name };
-    if (instances.some((one) => one.name === name && one.status !== "Stopped")) {
-      throw new VisibleError(
-        `Refusing to delete "${name}": it runs. Stop it first if it is really no longer needed.`,
-      );
-    }
+    await requireRemovable(client, ref, parkedRef);
+    await refuseMountsBelow(client, parkedRef);
     await changeInstance(client, parkedRef, (instance) =>
       instance.expanded_config["security.protection.delete"] === "true"
         ? { config: { "security.protection.delete": "false" } }
         : undefined,
     );
+    await requireRemovable(client, ref, parkedRef);
     await deleteInstance(client, parkedRef, { deadline: DELETE_DEADLINE });
     progress(`deleted parked "${name}"`);
   }
   return names;
+}
+
+/** Proves, at the moment of its deletion, that a parked instance is one, is stopped, and is not all that there is. */
+async function requireRemovable(client: IncusClient, ref: InstanceRef, parked: InstanceRef): Promise<void> {
+  const [named, found] = await Promise.all([findInstance(client, ref), findInstance(client, parked)]);
+  const refuse = (reason: string): never => {
+    throw new VisibleError(`Refusing to delete "${parked.name}": ${reason}`);
+  };
+  if (!found || parkedMarkOf(found.value) !== ref.name)
+    return refuse("it is no parked instance any more. Run again.");
+  if (!named || parkedRecordOf(named.value))
+    return refuse(`there is no instance "${ref.name}", so it may hold the only copy of its data.`);
+  if (!isSuccessor(named.value, found.value)) {
+    refuse(
+      `"${ref.name}" is not the instance that took over from it (its volatile.uuid differs), so it may hold the only copy of its data. If it is no longer needed: incus delete ${parked.name}`,
+    );
+  }
+  if (migrationMarkOf(named.value) !== undefined) {
+    refuse(`the migration of "${ref.name}" has not ended. Run again with it in optIn.migrate first.`);
+  }
+  if (found.value.status !== "Stopped") refuse("it runs. Stop it first if it is really no longer needed.");
 }

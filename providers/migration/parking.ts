@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { Instance } from "../incus/schemas.ts";
+import { parkedIdentity, standingOf } from "./identity.ts";
 import type { Change } from "./instance-patch.ts";
 import { Originals } from "./journal.ts";
 import { PARKED_KEY } from "./names.ts";
@@ -23,12 +24,17 @@ export const ParkedRecord = z.object({
 });
 export type ParkedRecord = z.infer<typeof ParkedRecord>;
 
-/** The record on an instance, or undefined where it is not a parked one. */
+/**
+ * The record on an instance, or undefined where it is not a parked one. A copy of a parked one is none, nor is one
+ * that was put back to a snapshot.
+ */
 export function parkedRecordOf(instance: { config: Record<string, string> }): ParkedRecord | undefined {
   const text = instance.config[PARKED_KEY];
   if (!text) return undefined;
   try {
-    return ParkedRecord.parse(JSON.parse(text));
+    const record = ParkedRecord.parse(JSON.parse(text));
+    const named = parkedIdentity(record.originals.config);
+    return standingOf(instance, named) === "own" ? record : undefined;
   } catch {
     return undefined;
   }

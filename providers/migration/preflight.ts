@@ -1,12 +1,15 @@
 import { formatBytes, parseBytes } from "../bytes.ts";
 import { VisibleError } from "../errors.ts";
+import { refuseForeignMounts } from "../foreign-mounts.ts";
 import { findImage } from "../incus/images.ts";
 import { getInstanceState, listBackups, listSnapshots } from "../incus/instances.ts";
 import { findPool } from "../incus/pools.ts";
 import type { Instance, Snapshot } from "../incus/schemas.ts";
+import { type Identity, identityOf } from "./identity.ts";
 import { type Move, refOf } from "./move.ts";
-import { copyName, PARKED_KEY, parkedName } from "./names.ts";
+import { copyName, parkedName } from "./names.ts";
 import { listProjectInstances } from "./observation.ts";
+import { parkedRecordOf } from "./parking.ts";
 import { rootDevice } from "./root-device.ts";
 import { ensureSpace } from "./space.ts";
 import { requireTools } from "./tools.ts";
@@ -21,7 +24,7 @@ const MEASURE_DEADLINE = 600_000;
 export interface Preflight {
   instance: Instance;
   from: string;
-  uuid: string;
+  identity: Required<Identity>;
   copy: string;
   parked: string;
   snapshots: Snapshot[];
@@ -40,7 +43,8 @@ export async function preflight(move: Move, instance: Instance): Promise<Preflig
   await requireTools(move.files);
   const [, root] = rootDevice(instance);
   const from = root["pool"] ?? "";
-  const uuid = instance.config["volatile.uuid"] ?? "";
+  const identity = identityOf(instance);
+  const { uuid } = identity;
   if (!/^[0-9a-f-]{36}$/.test(uuid))
     refuse("it has no volatile.uuid. Start it once with this Incus, then run again.");
   const copy = copyName(instance.name, uuid);
@@ -76,7 +80,7 @@ export async function preflight(move: Move, instance: Instance): Promise<Preflig
     await expectedBytes(move, instance, snapshots, rootBytes, from),
   );
   const addresses = instance.status === "Running" ? await ipv4Addresses(move, instance) : [];
-  return { instance, from, uuid, copy, parked, snapshots, rootBytes, addresses };
+  return { instance, from, identity, copy, parked, snapshots, rootBytes, addresses };
 }
 
 type Refuse = (reason: string) => never;
@@ -97,7 +101,7 @@ async function refuseTakenNames(move: Move, names: readonly string[], refuse: Re
   for (const name of names) {
     const taken = instances.find((one) => one.name === name);
     if (!taken) continue;
-    if (taken.config[PARKED_KEY]) {
+    if (parkedRecordOf(taken)) {
       refuse(
         `its parked copy "${name}" of an earlier migration still exists. Name it in optIn.removeParked once it is no longer needed, then run again.`,
       );
@@ -139,6 +143,7 @@ async function inspectFiles(
 ): Promise<number> {
   const { files, signal } = move;
   const ref = refOf(move, instance.name);
+  await refuseForeignMounts(files, [{ pool: source.from, ref }], `migrate "${instance.name}"`);
   const volume = volumeOf(source.from, ref);
   if (!(await files.exists(...volume, "rootfs"))) {
     refuse(`its files are not at ${files.daemonPath(...volume)}. Is pool "${source.from}" mounted?`);

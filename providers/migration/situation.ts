@@ -1,9 +1,11 @@
+import { UUID_KEY } from "./identity.ts";
 import type { Observation } from "./observation.ts";
 import type { Situation } from "./states.ts";
 
 /** Reduces what the host shows to what decides the state. */
-export function situationOf({ named, source, copy }: Observation, run: string): Situation {
+export function situationOf({ named, source, copy, past }: Observation, run: string): Situation {
   const situation: Situation = { run, holder: "nobody" };
+  if (past) situation.past = past.instance.name === named?.name ? "holder" : "elsewhere";
   if (named) situation.holder = "other";
   if (named && source?.instance.name === named.name) situation.holder = "source";
   if (named && copy?.instance.name === named.name) situation.holder = "copy";
@@ -17,8 +19,9 @@ export function situationOf({ named, source, copy }: Observation, run: string): 
     };
   }
   if (copy) {
-    const { id, phase, verified, startedBy } = copy.journal;
-    situation.copy = { id, phase, verified, startedBy, running: copy.running };
+    const { id, phase, verified, startedBy, sourceUuid } = copy.journal;
+    const isOfHolder = sourceUuid === undefined || sourceUuid === named?.config[UUID_KEY];
+    situation.copy = { id, phase, verified, startedBy, running: copy.running, isOfHolder };
   }
   return situation;
 }

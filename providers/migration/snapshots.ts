@@ -6,7 +6,7 @@ import type { Instance, Snapshot } from "../incus/schemas.ts";
 import type { SourceJournal } from "./journal.ts";
 import { type Move, refOf } from "./move.ts";
 import { differences, type RsyncPass, synchronize } from "./rsync.ts";
-import { COPY_DEADLINE } from "./transfer.ts";
+import { COPY_DEADLINE, refuseMounts } from "./transfer.ts";
 import { membersToCopy, snapshotVolumeOf, whileWritable } from "./volume.ts";
 
 /**
@@ -92,6 +92,7 @@ async function alignContent(
   snapshot: string,
 ): Promise<void> {
   const { files } = move;
+  await refuseMounts(move, journal);
   const from = snapshotVolumeOf(journal.from, refOf(move, source.name), snapshot);
   const to = snapshotVolumeOf(journal.to, refOf(move, copy.name), snapshot);
   const pass = async (checksum: boolean): Promise<RsyncPass> => ({

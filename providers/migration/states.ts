@@ -56,6 +56,14 @@ export const STATES = {
     next: "decide to undo",
   },
   sourceLost: { holds: "a copy that was not yet dressed, and no source anywhere", next: "end" },
+  restored: {
+    holds: "it was put back to a snapshot that was taken during a migration",
+    next: "take the marks of that time off",
+  },
+  sourceRestored: {
+    holds: "the source, which has not its name now, was put back to a snapshot",
+    next: "end",
+  },
   nameTaken: { holds: "the source is parked and something else has the name", next: "end" },
   parkedRuns: { holds: "the parked source was started before the copy took over", next: "end" },
 } as const satisfies Record<string, { holds: string; next: string }>;
@@ -75,12 +83,19 @@ export interface Situation {
     originals: boolean;
     undo?: { run: string } | undefined;
   };
-  copy?: Pick<CopyJournal, "id" | "phase" | "verified" | "startedBy"> & { running: boolean };
+  copy?: Pick<CopyJournal, "id" | "phase" | "verified" | "startedBy"> & {
+    running: boolean;
+    /** Whether what has the name is what this was copied from. */
+    isOfHolder: boolean;
+  };
+  /** Where there is an instance with a journal from before a snapshot of it was restored. */
+  past?: "holder" | "elsewhere";
 }
 
 /** The one state that a situation is. Pure: the same host gives the same state to every run on every machine. */
 export function deriveState(seen: Situation): MigrationState {
   const { source, copy, holder } = seen;
+  if (seen.past === "holder") return "restored";
   if (!source && !copy) return holder === "nobody" ? "absent" : "settled";
   if (copy && (!source || source.id !== copy.id)) return withoutSource(seen, copy, source);
   if (!source) return "settled";
@@ -105,7 +120,8 @@ function withoutSource(
     if (copy.phase === "dressed" && !source) return copy.running ? "started" : "dressed";
     return "sourceLost";
   }
-  return seen.holder === "nobody" ? "sourceLost" : "orphanedCopy";
+  if (seen.holder !== "nobody" && copy.isOfHolder) return "orphanedCopy";
+  return seen.past === "elsewhere" ? "sourceRestored" : "sourceLost";
 }
 
 function undoing(

@@ -9,7 +9,15 @@ import { endOrphans } from "./orphans.ts";
 import { alignSnapshots } from "./snapshots.ts";
 import { type MigrationState, STATES } from "./states.ts";
 import { stopInstance } from "./stop.ts";
-import { dressCopy, parkSettings, rename, startInstance, undressCopy, unparkSettings } from "./swap.ts";
+import {
+  dressCopy,
+  forgetMigration,
+  parkSettings,
+  rename,
+  startInstance,
+  undressCopy,
+  unparkSettings,
+} from "./swap.ts";
 import {
   beginOfCopy,
   copyAll,
@@ -52,7 +60,7 @@ export const STEPS: { [State in MigrationState]?: Step } = {
   async seeding(move, seen) {
     move.progress("discarding an unfinished copy");
     await endOrphans(move.files, volumesOf(move, source(seen).journal).copy);
-    await deleteCopy(move, copy(seen).instance.name);
+    await deleteCopy(move, copy(seen));
   },
 
   async seeded(move, seen) {
@@ -104,13 +112,11 @@ export const STEPS: { [State in MigrationState]?: Step } = {
   },
 
   async parking(move, seen) {
-    const { journal } = source(seen);
-    await rename(move, journal.name, journal.parked);
+    await rename(move, source(seen), source(seen).journal.parked);
   },
 
   async parked(move, seen) {
-    const { journal } = source(seen);
-    await rename(move, journal.copy, journal.name);
+    await rename(move, copy(seen), source(seen).journal.name);
   },
 
   async renamed(move, seen) {
@@ -168,21 +174,23 @@ export const STEPS: { [State in MigrationState]?: Step } = {
     const ref = refOf(move, instance.name);
     if (running)
       await stopInstance(move.client, ref, { timeout: UNHEALTHY_STOP, force: true, files: move.files });
-    await undressCopy(move, instance.name);
-    await rename(move, instance.name, journal.copy);
+    await undressCopy(move, copy(seen));
+    await rename(move, copy(seen), journal.copy);
   },
 
   async undoSourceName(move, seen) {
-    const { instance, journal } = source(seen);
-    await rename(move, instance.name, journal.name);
+    await rename(move, source(seen), source(seen).journal.name);
   },
 
   async undoSettings(move, seen) {
     const { journal } = source(seen);
     const { originals, ...rest } = journal;
     if (!originals) return;
-    const last = { ...journalEntry({ ...rest, phase: "copying" }), ...move.lease.entry() };
-    await unparkSettings(move.client, refOf(move, journal.name), originals, last);
+    const next = journalEntry({ ...rest, phase: "copying" });
+    await unparkSettings(move.client, refOf(move, journal.name), originals, (instance) => ({
+      ...next,
+      ...move.lease.entry(instance),
+    }));
   },
 
   async undoStart(move, seen) {
@@ -193,7 +201,7 @@ export const STEPS: { [State in MigrationState]?: Step } = {
   async undoCopy(move, seen) {
     const { journal } = source(seen);
     await endOrphans(move.files, volumesOf(move, journal).copy);
-    await deleteCopy(move, copy(seen).instance.name);
+    await deleteCopy(move, copy(seen));
   },
 
   async undoJournal(move, seen) {
@@ -201,19 +209,37 @@ export const STEPS: { [State in MigrationState]?: Step } = {
   },
 
   async orphanedCopy(move, seen) {
+    await startAgain(move, seen);
     move.progress("deleting a copy that an earlier run left");
-    await deleteCopy(move, copy(seen).instance.name);
+    await deleteCopy(move, copy(seen));
+  },
+
+  async restored(move, seen) {
+    if (!seen.past) return;
+    const { instance, journal } = seen.past;
+    move.progress("taking off the marks of a migration that ended before the snapshot was restored");
+    await forgetMigration(move, instance.name, journal);
   },
 };
+
+/** Starts what an interrupted migration had stopped, where a restored snapshot took the journal that says so. */
+async function startAgain(move: Move, seen: Observation): Promise<void> {
+  const { wasRunning, phase } = copy(seen).journal;
+  if (seen.named?.status !== "Stopped" || !wasRunning || phase === "seeding") return;
+  move.progress("starting what the interrupted migration had stopped");
+  await startInstance(move.client, refOf(move, seen.named.name));
+}
 
 /** States in which a person has to decide, with the way out. */
 export function deadEnd(state: MigrationState, seen: Observation, name: string): VisibleError {
   const parked = seen.source?.instance.name ?? "";
   const copied = seen.copy?.instance.name ?? "";
+  const past = seen.past?.instance.name ?? "";
   const ways: { [State in MigrationState]?: string } = {
     absent: `There is no instance "${name}".`,
-    sourceLost: `Only its unfinished copy "${copied}" is left; who removed the source? Look into the copy, then rename or delete it by hand.`,
-    nameTaken: `All data is in "${parked}", but another instance has taken the name "${name}". Rename that one, then run again.`,
+    sourceLost: `The instance that it was copied from is not there any more; only its unfinished copy "${copied}" is. Look into the copy before you rename or delete it by hand.`,
+    sourceRestored: `Its source "${past}" was put back to a snapshot while the copy "${copied}" had what came after. Look into both. To go on with "${past}": incus rename ${past} ${name}, then run again.`,
+    nameTaken: `Its original is the stopped instance "${parked}", and another one has the name "${name}" now. Give that one another name (incus rename), then run again.`,
     parkedRuns: `Its parked source "${parked}" was started before the copy took over. Stop it (incus stop ${parked}), then run again.`,
   };
   return new VisibleError(
@@ -225,7 +251,7 @@ export function deadEnd(state: MigrationState, seen: Observation, name: string):
 export async function writeSource(move: Move, name: string, journal: SourceJournal): Promise<void> {
   await changeInstance(move.client, refOf(move, name), (instance) => {
     move.lease.assertHeld(instance);
-    return { config: { ...journalEntry(journal), ...move.lease.entry() } };
+    return { config: { ...journalEntry(journal), ...move.lease.entry(instance) } };
   });
 }
 

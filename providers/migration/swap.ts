@@ -1,11 +1,21 @@
-import { IncusApiError } from "../errors.ts";
+import { IncusApiError, isRefusedByProject, VisibleError } from "../errors.ts";
 import type { IncusClient } from "../incus/client.ts";
 import { findInstance, type InstanceRef, renameInstance, setInstanceState } from "../incus/instances.ts";
 import type { Instance } from "../incus/schemas.ts";
+import { identityOf } from "./identity.ts";
 import { changeInstance, exclusively } from "./instance-patch.ts";
-import { type CopyJournal, journalEntry, type Originals, type SourceJournal } from "./journal.ts";
+import {
+  type CopyJournal,
+  type Journal,
+  journalEntry,
+  type Originals,
+  readJournal,
+  requireMark,
+  type SourceJournal,
+} from "./journal.ts";
 import { type Move, refOf } from "./move.ts";
 import { CREATED_AT_KEY, JOURNAL_KEY, LAST_USED_AT_KEY, LEASE_KEY, PARKED_KEY } from "./names.ts";
+import type { Seen } from "./observation.ts";
 import { originalsOf, type ParkedRecord, parkedSettings } from "./parking.ts";
 import { rootDevice } from "./root-device.ts";
 
@@ -29,17 +39,20 @@ export async function parkSettings(move: Move, journal: SourceJournal, at: strin
       ...{ at, owner: journal.owner, wasRunning: journal.wasRunning, originals },
     };
     const next: SourceJournal = { ...journal, phase: "parking", originals };
-    const own = { ...journalEntry(next), ...move.lease.entry(), [PARKED_KEY]: JSON.stringify(record) };
+    const own = { ...journalEntry(next), ...move.lease.entry(source), [PARKED_KEY]: JSON.stringify(record) };
     return { config: { ...settings.config, ...own }, devices: settings.devices ?? {} };
   });
 }
 
-/** Renames an instance; Incus refuses while it runs. */
-export async function rename(move: Move, from: string, to: string): Promise<void> {
-  const ref = refOf(move, from);
-  await exclusively(move.client, ref, () =>
-    renameInstance(move.client, ref, to, { deadline: DEADLINE, signal: move.signal }),
-  );
+/** Renames source or copy; Incus refuses while it runs. @throws VisibleError where it is another instance by now */
+export async function rename(move: Move, { instance, journal }: Seen<Journal>, to: string): Promise<void> {
+  const ref = refOf(move, instance.name);
+  await exclusively(move.client, ref, async () => {
+    const found = await findInstance(move.client, ref);
+    if (!found) throw new VisibleError(`Instance "${ref.name}" of project "${ref.project}" is gone.`);
+    requireMark(found.value, journal);
+    await renameInstance(move.client, ref, to, { deadline: DEADLINE, signal: move.signal });
+  });
 }
 
 /**
@@ -50,8 +63,8 @@ export async function dressCopy(move: Move, source: Instance, journal: SourceJou
   const originals = journal.originals ?? originalsOf(source);
   const ref = refOf(move, journal.name);
   const copied = await changeInstance(move.client, ref, (copy) => {
+    requireMark(copy, { id: journal.id, role: "copy" });
     const [rootName, root] = rootDevice(copy);
-    const marker = { [JOURNAL_KEY]: copy.config[JOURNAL_KEY] ?? "" };
     const dropped = Object.fromEntries(Object.keys(copy.config).map((key) => [key, ""]));
     return {
       config: {
@@ -59,7 +72,7 @@ export async function dressCopy(move: Move, source: Instance, journal: SourceJou
         ...settingsFor(source, originals),
         ...keptDates(source, journal),
         ...power(journal),
-        ...marker,
+        ...journalEntry({ ...(readJournal(copy) as CopyJournal), ...identityOf(source) }),
       },
       devices: { ...originals.devices, [rootName]: root },
       profiles: source.profiles,
@@ -72,11 +85,12 @@ export async function dressCopy(move: Move, source: Instance, journal: SourceJou
     const dressed: CopyJournal = {
       role: "copy",
       ...{ id: journal.id, name: journal.name, from: journal.from, to: journal.to },
+      ...{ ...identityOf(source), sourceUuid: journal.uuid },
       phase: "dressed",
       startedBy: move.lease.run,
     };
     const stale = copy.config["volatile.apply_template"] ? { "volatile.apply_template": "" } : {};
-    return { config: { ...stale, ...identityOf(originals, copied), ...journalEntry(dressed) } };
+    return { config: { ...stale, ...identityConfig(originals, copied), ...journalEntry(dressed) } };
   });
 }
 
@@ -94,7 +108,7 @@ function power(journal: SourceJournal): Record<string, string> {
   return { "volatile.last_state.power": journal.wasRunning ? "RUNNING" : "STOPPED" };
 }
 
-function identityOf(originals: Originals, current: Instance): Record<string, string> {
+function identityConfig(originals: Originals, current: Instance): Record<string, string> {
   const identity = Object.entries(originals.config).filter(([key]) => key.startsWith("volatile."));
   return Object.fromEntries(identity.filter(([key, value]) => value !== "" || current.config[key]));
 }
@@ -112,16 +126,43 @@ export async function unparkSettings(
   client: IncusClient,
   ref: InstanceRef,
   originals: Originals,
-  last: Record<string, string>,
+  last: (instance: Instance) => Record<string, string>,
 ): Promise<void> {
   const restored = await changeInstance(client, ref, () => ({
     config: originals.config,
     devices: originals.devices,
   }));
   // Changing NICs makes Incus invent a new instance-id, so the identity goes last.
-  await changeInstance(client, ref, (instance) => {
-    const stale = instance.config["volatile.apply_template"] ? { "volatile.apply_template": "" } : {};
-    return { config: { ...stale, ...identityOf(originals, restored), [PARKED_KEY]: "", ...last } };
+  const finish = (identity: Record<string, string>): Promise<Instance> =>
+    changeInstance(client, ref, (instance) => {
+      const stale = instance.config["volatile.apply_template"] ? { "volatile.apply_template": "" } : {};
+      return { config: { ...stale, ...identity, [PARKED_KEY]: "", ...last(instance) } };
+    });
+  try {
+    await finish(identityConfig(originals, restored));
+  } catch (error) {
+    // A project may forbid keys of that level; the container runs without the old instance-id as well.
+    if (!isRefusedByProject(error)) throw error;
+    await finish({});
+  }
+}
+
+/**
+ * Takes the marks of a migration off an instance that was put back to a snapshot of that time, and gives it back the
+ * settings that parking had changed. Where it is and whether it runs stays as it is: the restore decided that.
+ */
+export async function forgetMigration(move: Move, name: string, past: Journal): Promise<void> {
+  const originals = past.role === "source" ? past.originals : undefined;
+  await changeInstance(move.client, refOf(move, name), (instance) => {
+    move.lease.assertHeld(instance);
+    const marks = { [JOURNAL_KEY]: "", [PARKED_KEY]: "", [LEASE_KEY]: "" };
+    if (!originals) return { config: marks };
+    const [rootName, root] = rootDevice(instance);
+    const settings = Object.entries(originals.config).filter(
+      ([key]) => !key.startsWith("volatile.") || key.endsWith(".hwaddr"),
+    );
+    const devices = { ...originals.devices, [rootName]: root };
+    return { config: { ...Object.fromEntries(settings), ...marks }, devices };
   });
 }
 
@@ -141,8 +182,9 @@ export async function startInstance(client: IncusClient, ref: InstanceRef): Prom
  * Takes everything from a copy but its root, so that the source can have its addresses back and the copy can be
  * deleted. Its journal stays.
  */
-export async function undressCopy(move: Move, name: string): Promise<void> {
-  await changeInstance(move.client, refOf(move, name), (copy) => {
+export async function undressCopy(move: Move, { instance, journal }: Seen<CopyJournal>): Promise<void> {
+  await changeInstance(move.client, refOf(move, instance.name), (copy) => {
+    requireMark(copy, journal);
     const [rootName, root] = rootDevice(copy);
     const dropped = Object.keys(copy.config).filter(
       (key) => key !== JOURNAL_KEY && !key.startsWith("volatile."),

@@ -1,14 +1,17 @@
+import { randomUUID } from "node:crypto";
 import { formatBytes } from "../bytes.ts";
 import { VisibleError } from "../errors.ts";
+import { refuseForeignMounts } from "../foreign-mounts.ts";
 import { findImage } from "../incus/images.ts";
 import { createInstance, deleteInstance, findInstance } from "../incus/instances.ts";
 import { findPool } from "../incus/pools.ts";
 import type { Instance, Snapshot } from "../incus/schemas.ts";
-import type { CopyJournal, SourceJournal } from "./journal.ts";
-import { journalEntry } from "./journal.ts";
+import { GENERATION_KEY, UUID_KEY } from "./identity.ts";
+import { type CopyJournal, journalEntry, requireMark, type SourceJournal } from "./journal.ts";
 import { type Move, refOf } from "./move.ts";
+import type { Seen } from "./observation.ts";
 import { endOrphans } from "./orphans.ts";
-import { rootDevice } from "./root-device.ts";
+import { rootDevice, rootPool } from "./root-device.ts";
 import { estimate, type RsyncPass, type RsyncProgress, type RsyncResult, synchronize } from "./rsync.ts";
 import { ensureSpace } from "./space.ts";
 import { changedSince, flush, membersToCopy, snapshotVolumeOf, type Volume, volumeOf } from "./volume.ts";
@@ -39,9 +42,12 @@ export function volumesOf(move: Move, journal: SourceJournal): { source: Volume;
 export async function createCopy(move: Move, source: Instance, journal: SourceJournal): Promise<void> {
   const [rootName, root] = rootDevice(source);
   const image = await baseImage(move, source, journal);
+  // Given by us, so that the journal names its instance from the first moment on.
+  const uuid = randomUUID();
   const own: CopyJournal = {
     role: "copy",
     id: journal.id,
+    ...{ uuid, generation: uuid, sourceUuid: journal.uuid, wasRunning: journal.wasRunning },
     phase: "seeding",
     name: journal.name,
     from: journal.from,
@@ -61,7 +67,11 @@ export async function createCopy(move: Move, source: Instance, journal: SourceJo
       type: "container",
       architecture: source.architecture,
       profiles: [],
-      config: { ...journalEntry(own), ...idmapConfig(source) },
+      config: {
+        ...journalEntry(own),
+        ...idmapConfig(source),
+        ...{ [UUID_KEY]: uuid, [GENERATION_KEY]: uuid },
+      },
       devices: { [rootName]: { ...plainRoot, pool: journal.to } },
       source: image ? { type: "image", fingerprint: image } : { type: "none" },
     },
@@ -92,11 +102,14 @@ async function baseImage(move: Move, source: Instance, journal: SourceJournal): 
   return image && pool?.value.driver === "btrfs" ? image.fingerprint : undefined;
 }
 
-/** Deletes the copy with all its snapshots. Absent is fine. */
-export async function deleteCopy(move: Move, name: string): Promise<void> {
-  const ref = refOf(move, name);
+/** Deletes the copy with all its snapshots. Absent is fine. @throws VisibleError where it is another instance by now */
+export async function deleteCopy(move: Move, { instance, journal }: Seen<CopyJournal>): Promise<void> {
+  const ref = refOf(move, instance.name);
   const found = await findInstance(move.client, ref);
   if (!found) return;
+  requireMark(found.value, journal);
+  const volumes = [{ pool: rootPool(found.value), ref }];
+  await refuseForeignMounts(move.files, volumes, `delete the copy "${ref.name}"`);
   await deleteInstance(move.client, ref, { deadline: COPY_DEADLINE });
 }
 
@@ -201,8 +214,18 @@ export async function passOf(
 ): Promise<RsyncPass> {
   const { source, copy } = volumesOf(move, journal);
   const { files, signal } = move;
+  await refuseMounts(move, journal);
   const from = await membersToCopy(files, source, copy);
   return { files, from, to: files.daemonPath(...copy), ...options, signal, deadline: COPY_DEADLINE };
+}
+
+/** @throws VisibleError where something of the host is mounted below source or copy: rsync would go into it */
+export async function refuseMounts(move: Move, journal: SourceJournal): Promise<void> {
+  const volumes = [
+    { pool: journal.from, ref: refOf(move, journal.name) },
+    { pool: journal.to, ref: refOf(move, journal.copy) },
+  ];
+  await refuseForeignMounts(move.files, volumes, `copy "${journal.name}"`);
 }
 
 async function transfer(move: Move, pass: RsyncPass, phase: string): Promise<RsyncResult> {

@@ -26,6 +26,7 @@ const copy = fc.record({
   }),
   startedBy: fc.option(run, { nil: undefined }),
   running: fc.boolean(),
+  isOfHolder: fc.boolean(),
 } as const);
 const situation: fc.Arbitrary<Situation> = fc
   .record(
@@ -34,6 +35,7 @@ const situation: fc.Arbitrary<Situation> = fc
       holder: fc.constantFrom("nobody", "source", "copy", "other"),
       source,
       copy,
+      past: fc.constantFrom("holder", "elsewhere"),
     } as const,
     { requiredKeys: ["run", "holder"] },
   )
@@ -41,6 +43,7 @@ const situation: fc.Arbitrary<Situation> = fc
     // Who holds the name exists.
     if ((seen.holder === "source" && !seen.source) || (seen.holder === "copy" && !seen.copy))
       return { ...seen, holder: "other" };
+    if (seen.past === "holder") return { ...seen, holder: "other" };
     return seen;
   });
 
@@ -71,6 +74,17 @@ describe("deriveState", () => {
       fc.property(situation, (seen) => {
         if (!["seeding", "undoCopy", "orphanedCopy"].includes(deriveState(seen))) return;
         expect(["source", "other"]).toContain(seen.holder);
+      }),
+      { numRuns: 5_000 },
+    );
+  });
+
+  it("deletes a copy without its source only while what it was made from has the name", () => {
+    fc.assert(
+      fc.property(situation, (seen) => {
+        if (deriveState(seen) !== "orphanedCopy") return;
+        expect(seen.copy?.isOfHolder).toBe(true);
+        expect(seen.past).not.toBe("holder");
       }),
       { numRuns: 5_000 },
     );
@@ -134,6 +148,7 @@ function advance(state: MigrationState, { situation: seen }: Host): Host {
           verified: undefined,
           startedBy: undefined,
           running: false,
+          isOfHolder: true,
         },
       });
     case "seeding":
@@ -168,6 +183,10 @@ function advance(state: MigrationState, { situation: seen }: Host): Host {
     case "cleared": {
       const { copy: _cleared, ...rest } = seen;
       return { situation: { ...rest, holder: "other" }, deleted: false };
+    }
+    case "restored": {
+      const { past: _forgotten, ...rest } = seen;
+      return { situation: rest, deleted: false };
     }
     case "copyLost":
       return withSource({ undo: { run: seen.run } });
