@@ -53,7 +53,7 @@ export function isPreconditionFailed(error: unknown): boolean {
  * True where the project of an instance does not allow the change (project/permissions.go: "… is forbidden", "Reached
  * maximum …", "Failed checking …"). It is so at every attempt.
  */
-export function isRefusedByProject(error: unknown): boolean {
+export function isRefusedByProject(error: unknown): error is IncusApiError {
   return (
     error instanceof IncusApiError &&
     /is forbidden|Reached maximum|Failed checking if .* allowed|not allowed/i.test(error.reason)

@@ -1,5 +1,6 @@
 import { parseBytes } from "./bytes.ts";
 import type { Instance, Profile } from "./incus/schemas.ts";
+import { type CountedLimits, countedLimits } from "./project-limits.ts";
 import { rootDisk } from "./root-disk.ts";
 
 /** One device, reduced to what placement needs. */
@@ -23,6 +24,8 @@ export interface InstanceLook {
   /** Only keys that `isPlainKey` lets through: never `environment.*` or cloud-init data. */
   config: Record<string, string>;
   hasRawIdmap: boolean;
+  /** What it counts against the limits of its project, its root disk apart. */
+  limits?: Pick<CountedLimits, "memory" | "cpu" | "processes">;
   devices: Record<string, DeviceLook>;
   /** Where the root disk is, and the profile that says so (null: its own device). Null where it has none. */
   root: { pool: string; profile: string | null; sizeBytes: number | null } | null;
@@ -85,6 +88,7 @@ export function instanceLook(
     profiles: instance.profiles,
     config: Object.fromEntries(Object.entries(instance.config).filter(([key]) => isPlainKey(key))),
     hasRawIdmap: instance.expanded_config["raw.idmap"] !== undefined,
+    limits: countedLimits(instance.expanded_config),
     devices: Object.fromEntries(devices),
     root: root
       ? {

@@ -11,6 +11,7 @@ import { api } from "./incus/paths.ts";
 import * as schemas from "./incus/schemas.ts";
 import { recreationsIn } from "./pool-recreation.ts";
 import { isOnLoopFile, type PoolSizes, poolSizesOf } from "./pool-sizes.ts";
+import { type ProjectRules, withUsage } from "./project-limits.ts";
 
 /** A volume of a pool, snapshots apart. */
 export interface VolumeLook {
@@ -51,13 +52,20 @@ export interface ProfileLook {
   hasNetworkInterface: boolean;
 }
 
+/** A project: what it has of its own, and what it allows. */
+export interface ProjectLook extends Partial<ProjectRules> {
+  name: string;
+  ownProfiles: boolean;
+  ownImages: boolean;
+}
+
 /**
  * What one read-only look at a host showed: plain JSON, without a secret (no `environment.*`, no other config than
  * a short list of keys). Planner, report and providers work from it.
  */
 export interface HostLook {
   server: { name: string; version: string; kernel: string };
-  projects: { name: string; ownProfiles: boolean; ownImages: boolean }[];
+  projects: ProjectLook[];
   pools: PoolLook[];
   instances: InstanceLook[];
   profiles: ProfileLook[];
@@ -136,11 +144,14 @@ export async function lookAtHost(client: IncusClient, options: LookOptions): Pro
       version: server.environment?.server_version ?? "",
       kernel: server.environment?.kernel_version ?? "",
     },
-    projects: projects.map(({ name, config }) => ({
-      name,
-      ownProfiles: ownProfiles.has(name),
-      ownImages: config["features.images"] !== "false",
-    })),
+    projects: await Promise.all(
+      projects.map(async (project) => ({
+        name: project.name,
+        ownProfiles: ownProfiles.has(project.name),
+        ownImages: project.config["features.images"] !== "false",
+        ...(await withUsage(client, project)),
+      })),
+    ),
     pools: poolLooks,
     instances: looks.sort((a, b) => a.project.localeCompare(b.project) || a.name.localeCompare(b.name)),
     profiles: profiles.map(profileLook),

@@ -2,6 +2,7 @@ import {
   formatBytes,
   type HostLook,
   type InstanceLook,
+  migrationRefusal,
   mountsRefusal,
   qualifiedName,
 } from "@taos-hosts/providers";
@@ -126,6 +127,10 @@ function migrationProblem(
       remedy: "Run on the host itself as root, with connection: unix.",
     };
   }
+  const project = look.projects.find((one) => one.name === instance.project);
+  const rules = { forbidsLowLevel: project?.forbidsLowLevel ?? false, limits: project?.limits ?? {} };
+  const forbidden = migrationRefusal(instance.project, rules, { ...instance.limits, disk: root?.sizeBytes });
+  if (forbidden) return forbidden;
   if (instance.mounts) return mountsRefusal(instance.mounts);
   if (instance.status !== "Running" && instance.status !== "Stopped") {
     return {

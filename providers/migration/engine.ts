@@ -27,6 +27,7 @@ import { rootPool } from "./root-device.ts";
 import { withSlot } from "./semaphore.ts";
 import { settle } from "./settle.ts";
 import { situationOf } from "./situation.ts";
+import { standingLine } from "./standing.ts";
 import { deriveState, type MigrationState, STATES } from "./states.ts";
 import { deadEnd, STEPS, writeSource } from "./steps.ts";
 import { mendTornRenames } from "./torn-rename.ts";
@@ -115,10 +116,22 @@ async function withMove<T>(
     };
     try {
       return await task(move);
+    } catch (error) {
+      throw await withStanding(move, error);
     } finally {
       await lease.release();
     }
   });
+}
+
+/** Puts before an error what state the container is in, where anything had been written to it. */
+async function withStanding(move: Move, error: unknown): Promise<unknown> {
+  if (!(error instanceof VisibleError)) return error;
+  const { project, name } = move.request;
+  const seen = await observe(move.client, project, name).catch(() => undefined);
+  const isTouched = move.lease.wasHeld || seen?.source !== undefined || seen?.copy !== undefined;
+  if (!seen || !isTouched) return error;
+  return new VisibleError(`${standingLine(seen, move.request)}\n${error.message}`, { cause: error });
 }
 
 async function hostFiles(client: IncusClient, name: string): Promise<HostFiles> {

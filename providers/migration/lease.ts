@@ -107,6 +107,11 @@ export class Lease {
     throw lost;
   }
 
+  /** Whether it has been taken at any time: before that nothing is written to the container. */
+  get wasHeld(): boolean {
+    return this.timer !== undefined;
+  }
+
   /** Ends the signs of life and removes the lease: the next run need not wait. What is unfinished is in the journal. */
   async release(): Promise<void> {
     if (this.timer === undefined) return;

@@ -5,6 +5,7 @@ import { findImage } from "../incus/images.ts";
 import { getInstanceState, listBackups, listSnapshots } from "../incus/instances.ts";
 import { findPool } from "../incus/pools.ts";
 import type { Instance, Snapshot } from "../incus/schemas.ts";
+import { countedLimits, migrationRefusal, projectRules } from "../project-limits.ts";
 import { type Identity, identityOf } from "./identity.ts";
 import { type Move, refOf } from "./move.ts";
 import { copyName, parkedName } from "./names.ts";
@@ -47,6 +48,11 @@ export async function preflight(move: Move, instance: Instance): Promise<Preflig
   const { uuid } = identity;
   if (!/^[0-9a-f-]{36}$/.test(uuid))
     refuse("it has no volatile.uuid. Start it once with this Incus, then run again.");
+  const forbidden = migrationRefusal(request.project, await projectRules(move.client, request.project), {
+    ...countedLimits(instance.expanded_config),
+    disk: parseBytes(root["size"] ?? ""),
+  });
+  if (forbidden) refuse(`${forbidden.reason}. ${forbidden.remedy}`);
   const copy = copyName(instance.name, uuid);
   const parked = parkedName(instance.name, uuid);
   await refuseTakenNames(move, [copy, parked], refuse);

@@ -13,6 +13,7 @@ import {
   dressCopy,
   forgetMigration,
   parkSettings,
+  rehearseSwap,
   rename,
   startInstance,
   undressCopy,
@@ -67,6 +68,7 @@ export const STEPS: { [State in MigrationState]?: Step } = {
     const { instance, journal, running } = source(seen);
     await endOrphans(move.files, volumesOf(move, journal).copy);
     await alignSnapshots(move, instance, copy(seen).instance, journal);
+    await rehearseSwap(move, copy(seen));
     const copiedSince = running ? await copyRounds(move, journal) : journal.copiedSince;
     // Written back now, so that the flush after the stop finds little to do.
     await flush(move.files, volumesOf(move, journal).copy);

@@ -1,8 +1,9 @@
+import { randomUUID } from "node:crypto";
 import { IncusApiError, isRefusedByProject, VisibleError } from "../errors.ts";
 import type { IncusClient } from "../incus/client.ts";
 import { findInstance, type InstanceRef, renameInstance, setInstanceState } from "../incus/instances.ts";
 import type { Instance } from "../incus/schemas.ts";
-import { identityOf } from "./identity.ts";
+import { GENERATION_KEY, identityOf, UUID_KEY } from "./identity.ts";
 import { changeInstance, exclusively } from "./instance-patch.ts";
 import {
   type CopyJournal,
@@ -19,8 +20,37 @@ import type { Seen } from "./observation.ts";
 import { originalsOf, type ParkedRecord, parkedSettings } from "./parking.ts";
 import { rootDevice } from "./root-device.ts";
 
+const INSTANCE_ID_KEY = "volatile.cloud-init.instance-id";
 /** Milliseconds for Incus to rename or start an instance. */
 const DEADLINE = 120_000;
+
+/**
+ * Writes on the copy, before the source is stopped, what swap and undo will write: a project that does not allow it
+ * refuses it now. All of it is replaced when the copy is dressed.
+ * @throws VisibleError where the project refuses
+ */
+export async function rehearseSwap(move: Move, { instance, journal }: Seen<CopyJournal>): Promise<void> {
+  try {
+    await changeInstance(move.client, refOf(move, instance.name), (copy) => {
+      requireMark(copy, journal);
+      const uuid = randomUUID();
+      const identity = { [UUID_KEY]: uuid, [GENERATION_KEY]: uuid, [INSTANCE_ID_KEY]: uuid };
+      const parked = { "boot.autostart": "false", "snapshots.schedule.stopped": "false" };
+      const own = journalEntry({ ...(readJournal(copy) as CopyJournal), uuid, generation: uuid });
+      const [rootName, root] = rootDevice(copy);
+      return {
+        config: { ...parked, ...identity, ...own },
+        devices: { [rootName]: root, "taos-rehearsal": { type: "none" } },
+      };
+    });
+  } catch (error) {
+    if (!isRefusedByProject(error)) throw error;
+    throw new VisibleError(
+      `The project "${move.request.project}" does not allow what the swap has to write: ${error.reason}. Allow it (incus project set ${move.request.project} restricted.containers.lowlevel=allow), then run again.`,
+      { cause: error },
+    );
+  }
+}
 
 /** Takes addresses and autostart from the source and keeps what they were, in one write. The name is still its own. */
 export async function parkSettings(move: Move, journal: SourceJournal, at: string): Promise<void> {
@@ -113,6 +143,13 @@ function identityConfig(originals: Originals, current: Instance): Record<string,
   return Object.fromEntries(identity.filter(([key, value]) => value !== "" || current.config[key]));
 }
 
+function withoutIdentity(originals: Originals): Record<string, string> {
+  const settings = Object.entries(originals.config);
+  return Object.fromEntries(
+    settings.filter(([key]) => !key.startsWith("volatile.") || key.endsWith(".hwaddr")),
+  );
+}
+
 /** Incus gives the copy dates of its own. Those of the first migration count. */
 function keptDates(source: Instance, journal: SourceJournal): Record<string, string> {
   return {
@@ -128,8 +165,9 @@ export async function unparkSettings(
   originals: Originals,
   last: (instance: Instance) => Record<string, string>,
 ): Promise<void> {
+  // Without the identity: what the project may forbid must not keep the rest from being put back.
   const restored = await changeInstance(client, ref, () => ({
-    config: originals.config,
+    config: withoutIdentity(originals),
     devices: originals.devices,
   }));
   // Changing NICs makes Incus invent a new instance-id, so the identity goes last.
@@ -158,11 +196,8 @@ export async function forgetMigration(move: Move, name: string, past: Journal): 
     const marks = { [JOURNAL_KEY]: "", [PARKED_KEY]: "", [LEASE_KEY]: "" };
     if (!originals) return { config: marks };
     const [rootName, root] = rootDevice(instance);
-    const settings = Object.entries(originals.config).filter(
-      ([key]) => !key.startsWith("volatile.") || key.endsWith(".hwaddr"),
-    );
     const devices = { ...originals.devices, [rootName]: root };
-    return { config: { ...Object.fromEntries(settings), ...marks }, devices };
+    return { config: { ...withoutIdentity(originals), ...marks }, devices };
   });
 }
 

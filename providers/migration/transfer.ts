@@ -69,7 +69,7 @@ export async function createCopy(move: Move, source: Instance, journal: SourceJo
       profiles: [],
       config: {
         ...journalEntry(own),
-        ...idmapConfig(source),
+        ...settingsFromTheStart(source),
         ...{ [UUID_KEY]: uuid, [GENERATION_KEY]: uuid },
       },
       devices: { [rootName]: { ...plainRoot, pool: journal.to } },
@@ -83,9 +83,15 @@ export async function createCopy(move: Move, source: Instance, journal: SourceJo
   );
 }
 
-/** Settings that decide how Incus maps owners on disk; the rest follows at the swap. */
-function idmapConfig(source: Instance): Record<string, string> {
-  const keys = ["security.privileged", "raw.idmap", "security.idmap.size"];
+/**
+ * Settings that decide how Incus maps owners on disk, and those that a project's limits count, so that what they
+ * allow is known before the source is stopped; the rest follows at the swap.
+ */
+function settingsFromTheStart(source: Instance): Record<string, string> {
+  const keys = [
+    ...["security.privileged", "raw.idmap", "security.idmap.size"],
+    ...["limits.memory", "limits.cpu", "limits.processes"],
+  ];
   return Object.fromEntries(
     keys.flatMap((key) => (source.expanded_config[key] ? [[key, source.expanded_config[key]]] : [])),
   );

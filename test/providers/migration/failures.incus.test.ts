@@ -184,7 +184,11 @@ describe("undone, with the original running", () => {
           if (point === "after parking") await daemon.incus("create", "bb", "mary");
         },
       }),
-    ).rejects.toThrow(new RegExp(`All data is in "${parked}".*Rename that one`));
+    ).rejects.toThrow(
+      new RegExp(
+        `^Another instance has the name "mary"; the original is "${parked}".\\n.*Give that one another name`,
+      ),
+    );
     await daemon.incus("rename", "mary", "intruder");
     await run(daemon, requestFor("mary"));
     const moved = (await show(daemon)).find(({ name }) => name === "mary");
