@@ -20,9 +20,10 @@ import { changeInstance } from "./instance-patch.ts";
 import { journalEntry, type SourceJournal } from "./journal.ts";
 import { Lease, LeaseLostError } from "./lease.ts";
 import { type Move, type MoveRequest, refOf } from "./move.ts";
-import { copyName, parkedName } from "./names.ts";
+import { copyName, parkedName, undoneName } from "./names.ts";
 import { type Observation, observationOf, observe } from "./observation.ts";
 import { preflight } from "./preflight.ts";
+import { beginRollback, forgetRollback } from "./rollback.ts";
 import { rootPool } from "./root-device.ts";
 import { withSlot } from "./semaphore.ts";
 import { settle } from "./settle.ts";
@@ -96,6 +97,19 @@ export async function concludeWithdrawn(
   await withMove(client, request, options, async (move) => drive(move, options, "conclude"));
 }
 
+/**
+ * Puts a container back on the kept source of its migration. What was written since stays, parked, under another name.
+ * Finishes what an interrupted run began; does nothing where there is no kept source.
+ * @throws VisibleError with what happened, the state that was left and the way out
+ */
+export async function rollBack(
+  client: IncusClient,
+  request: MoveRequest,
+  options: MigrationOptions,
+): Promise<MigrationResult> {
+  return withMove(client, request, options, async (move) => drive(move, options, "undo"));
+}
+
 async function withMove<T>(
   client: IncusClient,
   request: MoveRequest,
@@ -142,7 +156,7 @@ async function hostFiles(client: IncusClient, name: string): Promise<HostFiles> 
   );
 }
 
-type Mode = "migrate" | "conclude";
+type Mode = "migrate" | "conclude" | "undo";
 
 async function drive(move: Move, options: MigrationOptions, mode: Mode): Promise<MigrationResult> {
   let failure: Error | undefined;
@@ -165,8 +179,12 @@ async function drive(move: Move, options: MigrationOptions, mode: Mode): Promise
     seen = await observe(move.client, move.request.project, move.request.name);
     const state = stateOf(move, seen);
     move.progress(`resuming an interrupted migration: ${STATES[state].holds}`);
-    if (mode === "conclude" && UNDO_WHEN_WITHDRAWN.includes(state)) {
+    if (mode !== "migrate" && UNDO_WHEN_WITHDRAWN.includes(state)) {
       await decideUndo(move, seen, "the opt-in was withdrawn");
+      seen = await look(move, seen);
+    }
+    if (mode !== "undo" && state === "undoCopyName" && seen.source?.journal.undo?.keeps) {
+      await forgetRollback(move, seen);
       seen = await look(move, seen);
     }
   }
@@ -182,7 +200,7 @@ async function drive(move: Move, options: MigrationOptions, mode: Mode): Promise
         if (isDone(move, seen, mode)) {
           return { moved, ...(move.downtime === undefined ? {} : { downtime: move.downtime }) };
         }
-        await begin(move);
+        await (mode === "undo" ? beginRollback(move, seen) : begin(move));
       } else {
         const step = STEPS[state];
         if (!step) throw failure ?? deadEnd(state, seen, move.request.name);
@@ -190,7 +208,10 @@ async function drive(move: Move, options: MigrationOptions, mode: Mode): Promise
         await step(move, seen);
         await options.onStep?.(`after ${state}`);
         if (state === "cleared") moved = true;
-        if (state === "undoJournal") move.progress(`undone: "${move.request.name}" is as it was`);
+        if (state === "undoJournal") {
+          moved ||= seen.source?.journal.undo?.keeps === true;
+          move.progress(`undone: "${move.request.name}" is as it was`);
+        }
       }
     } catch (error) {
       if (move.signal.aborted || isFinal(error)) throw error;
@@ -259,6 +280,7 @@ function stateOf(move: Move, seen: Observation): MigrationState {
 }
 
 function isDone(move: Move, seen: Observation, mode: Mode): boolean {
+  if (mode === "undo") return seen.kept === undefined;
   return mode === "conclude" || (seen.named !== undefined && rootPool(seen.named) === move.request.target);
 }
 
@@ -267,7 +289,9 @@ async function look(move: Move, before: Observation): Promise<Observation> {
   const { project, name } = move.request;
   const uuid = before.source?.journal.uuid ?? before.named?.config["volatile.uuid"];
   if (!uuid) return observe(move.client, project, name);
-  const names = new Set([name, copyName(name, uuid), parkedName(name, uuid)]);
+  const derived = [copyName(name, uuid), parkedName(name, uuid), undoneName(name, uuid)];
+  const { copy, parked } = before.source?.journal ?? {};
+  const names = new Set([name, ...derived, ...[copy, parked].filter((one) => one !== undefined)]);
   const found = await Promise.all([...names].map((one) => findInstance(move.client, refOf(move, one))));
   return observationOf(
     found.flatMap((one) => (one ? [one.value] : [])),

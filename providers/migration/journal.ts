@@ -48,19 +48,20 @@ export const SourceJournal = z.object({
   copiedSince: z.number(),
   owner: z.string(),
   originals: Originals.optional(),
-  /** Set once the migration is to be taken back. */
-  undo: z.object({ reason: z.string(), run: z.string() }).optional(),
+  /** Set once the migration is to be taken back. `keeps`: long after its end, so the copy is parked, not deleted. */
+  undo: z.object({ reason: z.string(), run: z.string(), keeps: z.boolean().optional() }).optional(),
 });
 export type SourceJournal = z.infer<typeof SourceJournal>;
 
 /**
  * Journal on the copy. `seeding`: being made, of no worth. `seeded`: holds a first full copy and all snapshots.
  * `verified`: equal to the stopped source. `dressed`: has config, devices and identity of the source. `healthy`: proven.
+ * `returning`: has been the container for a while, and its kept source is to be it again.
  */
 export const CopyJournal = z.object({
   role: z.literal("copy"),
   id: z.string(),
-  phase: z.enum(["seeding", "seeded", "verified", "dressed", "healthy"]),
+  phase: z.enum(["seeding", "seeded", "verified", "dressed", "healthy", "returning"]),
   name: z.string(),
   /** Pool of the source. */
   from: z.string(),

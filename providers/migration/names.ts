@@ -24,6 +24,11 @@ export function copyName(name: string, uuid: string): string {
   return withSuffix(name, `-copy-${shortened(uuid)}`);
 }
 
+/** Name of what a migration that was undone had made, with all that was written since: `mary-undone-2f47f9a1`. */
+export function undoneName(name: string, uuid: string): string {
+  return withSuffix(name, `-undone-${shortened(uuid)}`);
+}
+
 function shortened(uuid: string): string {
   const digits = uuid.replaceAll(/[^0-9a-f]/g, "").slice(0, 8);
   if (digits.length < 8) throw new RangeError(`not a uuid: ${uuid}`);

@@ -5,6 +5,8 @@ import { Instance } from "../incus/schemas.ts";
 import { standingOf } from "./identity.ts";
 import { type CopyJournal, type Journal, readJournal, type SourceJournal } from "./journal.ts";
 
+import { parkedRecordOf } from "./parking.ts";
+
 /** A container as far as a migration looks at it. */
 export interface Seen<J> {
   instance: Instance;
@@ -19,6 +21,8 @@ export interface Observation {
   /** The instance that holds the data from before the migration. */
   source: Seen<SourceJournal> | undefined;
   copy: Seen<CopyJournal> | undefined;
+  /** The parked source of a migration that has ended: what an undo goes back to. */
+  kept: Instance | undefined;
   /** An instance with a journal from before a snapshot of it was restored: nothing that it says holds any more. */
   past: Seen<Journal> | undefined;
 }
@@ -35,9 +39,14 @@ export async function observe(client: IncusClient, project: string, name: string
 
 /** The part of `instances` that concerns the container `name`. */
 export function observationOf(instances: readonly Instance[], name: string): Observation {
-  const result: Observation = { named: undefined, source: undefined, copy: undefined, past: undefined };
+  const result: Observation = {
+    ...{ named: undefined, source: undefined, copy: undefined, past: undefined, kept: undefined },
+  };
   for (const instance of instances) {
     if (instance.name === name) result.named = instance;
+    const record = parkedRecordOf(instance);
+    if (record?.name === name && record.reason === "migrated" && instance.name !== name)
+      result.kept = instance;
     const journal = journalOf(instance, name);
     if (journal === undefined || journal.name !== name) continue;
     const running = instance.status !== "Stopped";

@@ -14,7 +14,8 @@ export const ParkedRecord = z.object({
   pool: z.string(),
   /** Where its successor is; absent where it was parked for a replacement. */
   successorPool: z.string().optional(),
-  reason: z.enum(["migrated", "replaced"]),
+  /** `undone`: it was the container since a migration, and its source is that again. */
+  reason: z.enum(["migrated", "replaced", "undone"]),
   /** ISO 8601. */
   at: z.string(),
   owner: z.string(),

@@ -45,7 +45,10 @@ export const STATES = {
     next: "put its settings back",
   },
   undoStart: { holds: "to be undone; the source is whole but stopped", next: "start it" },
-  undoCopy: { holds: "to be undone; the source is as it was, a copy is left", next: "delete the copy" },
+  undoCopy: {
+    holds: "to be undone; the source is as it was, a copy is left",
+    next: "delete the copy, or leave it parked where it was the container for a while",
+  },
   undoJournal: { holds: "to be undone; only the journal is left", next: "clear it" },
   orphanedCopy: {
     holds: "an unproven copy is left, the container has no migration under way",
@@ -81,7 +84,7 @@ export interface Situation {
     lastUsedAt: string;
     /** Whether parked settings are on it. */
     originals: boolean;
-    undo?: { run: string } | undefined;
+    undo?: { run: string; keeps?: boolean | undefined } | undefined;
   };
   copy?: Pick<CopyJournal, "id" | "phase" | "verified" | "startedBy"> & {
     running: boolean;
@@ -100,7 +103,8 @@ export function deriveState(seen: Situation): MigrationState {
   if (copy && (!source || source.id !== copy.id)) return withoutSource(seen, copy, source);
   if (!source) return "settled";
   if (copy?.phase === "healthy" && holder === "copy") return "healthy";
-  if (source.undo && !(holder === "copy" && copy?.running && source.undo.run !== seen.run)) {
+  const isOthers = holder === "copy" && copy?.running && source.undo?.run !== seen.run;
+  if (source.undo && (source.undo.keeps || !isOthers)) {
     return undoing(holder, source, copy !== undefined);
   }
   if (holder === "source") return beforeTheSwap(seen, source, copy);
@@ -116,7 +120,7 @@ function withoutSource(
   source: Situation["source"],
 ): MigrationState {
   if (seen.holder === "copy") {
-    if (copy.phase === "healthy") return "cleared";
+    if (copy.phase === "healthy" || copy.phase === "returning") return "cleared";
     if (copy.phase === "dressed" && !source) return copy.running ? "started" : "dressed";
     return "sourceLost";
   }

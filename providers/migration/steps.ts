@@ -6,6 +6,7 @@ import { type Move, refOf } from "./move.ts";
 import { JOURNAL_KEY, LEASE_KEY } from "./names.ts";
 import type { Observation, Seen } from "./observation.ts";
 import { endOrphans } from "./orphans.ts";
+import { forgetRollback, parkCopy } from "./rollback.ts";
 import { alignSnapshots } from "./snapshots.ts";
 import { type MigrationState, STATES } from "./states.ts";
 import { stopInstance } from "./stop.ts";
@@ -174,6 +175,13 @@ export const STEPS: { [State in MigrationState]?: Step } = {
     const { journal } = source(seen);
     const { instance, running } = copy(seen);
     const ref = refOf(move, instance.name);
+    if (journal.undo?.keeps) {
+      if (running) await stopForRollback(move, seen);
+      await parkCopy(move, copy(seen), journal);
+      await move.reached("copy parked");
+      await rename(move, copy(seen), journal.copy);
+      return;
+    }
     if (running)
       await stopInstance(move.client, ref, { timeout: UNHEALTHY_STOP, force: true, files: move.files });
     await undressCopy(move, copy(seen));
@@ -196,12 +204,21 @@ export const STEPS: { [State in MigrationState]?: Step } = {
   },
 
   async undoStart(move, seen) {
+    const { journal } = source(seen);
     move.progress("starting the original");
-    await startInstance(move.client, refOf(move, source(seen).journal.name));
+    await startInstance(move.client, refOf(move, journal.name));
+    if (move.downSince !== undefined) move.downtime = performance.now() - move.downSince;
+    if (journal.undo?.keeps) await proveHealth(move, journal.addresses, journal.from);
   },
 
   async undoCopy(move, seen) {
     const { journal } = source(seen);
+    if (journal.undo?.keeps) {
+      const { instance } = copy(seen);
+      await clearJournal(move, instance.name);
+      move.progress(`what was written since the migration is kept in "${instance.name}"`);
+      return;
+    }
     await endOrphans(move.files, volumesOf(move, journal).copy);
     await deleteCopy(move, copy(seen));
   },
@@ -223,6 +240,20 @@ export const STEPS: { [State in MigrationState]?: Step } = {
     await forgetMigration(move, instance.name, journal);
   },
 };
+
+/** Stops what has been the container since the migration; where it does not stop, it runs on and nothing has changed. */
+async function stopForRollback(move: Move, seen: Observation): Promise<void> {
+  const { stopTimeout: timeout, forceStop: force } = move.request;
+  const { files, signal } = move;
+  move.progress("stopping the container");
+  try {
+    await stopInstance(move.client, refOf(move, copy(seen).instance.name), { timeout, force, files, signal });
+  } catch (error) {
+    await forgetRollback(move, seen).catch(() => undefined);
+    throw error;
+  }
+  move.downSince = performance.now();
+}
 
 /** Starts what an interrupted migration had stopped, where a restored snapshot took the journal that says so. */
 async function startAgain(move: Move, seen: Observation): Promise<void> {

@@ -2,7 +2,9 @@ import { randomUUID } from "node:crypto";
 import { IncusApiError, isRefusedByProject, VisibleError } from "../errors.ts";
 import type { IncusClient } from "../incus/client.ts";
 import { findInstance, type InstanceRef, renameInstance, setInstanceState } from "../incus/instances.ts";
+import { findProfile } from "../incus/profiles.ts";
 import type { Instance } from "../incus/schemas.ts";
+import { rootDisk } from "../root-disk.ts";
 import { GENERATION_KEY, identityOf, UUID_KEY } from "./identity.ts";
 import { changeInstance, exclusively } from "./instance-patch.ts";
 import {
@@ -143,6 +145,21 @@ function identityConfig(originals: Originals, current: Instance): Record<string,
   return Object.fromEntries(identity.filter(([key, value]) => value !== "" || current.config[key]));
 }
 
+/** Local devices as they were, with a root disk of its own where the profiles name another pool by now. */
+async function devicesToRestore(
+  client: IncusClient,
+  ref: InstanceRef,
+  { devices }: Originals,
+): Promise<Originals["devices"]> {
+  if (rootDisk(devices)) return devices;
+  const instance = (await findInstance(client, ref))?.value;
+  if (!instance) return devices;
+  const profiles = await Promise.all(instance.profiles.map((name) => findProfile(client, ref.project, name)));
+  const given = Object.assign({}, ...profiles.map((profile) => profile?.value.devices));
+  const [name, root] = rootDevice(instance);
+  return rootDisk(given)?.pool === root["pool"] ? devices : { ...devices, [name]: root };
+}
+
 function withoutIdentity(originals: Originals): Record<string, string> {
   const settings = Object.entries(originals.config);
   return Object.fromEntries(
@@ -166,10 +183,9 @@ export async function unparkSettings(
   last: (instance: Instance) => Record<string, string>,
 ): Promise<void> {
   // Without the identity: what the project may forbid must not keep the rest from being put back.
-  const restored = await changeInstance(client, ref, () => ({
-    config: withoutIdentity(originals),
-    devices: originals.devices,
-  }));
+  const config = withoutIdentity(originals);
+  const devices = await devicesToRestore(client, ref, originals);
+  const restored = await changeInstance(client, ref, () => ({ config, devices }));
   // Changing NICs makes Incus invent a new instance-id, so the identity goes last.
   const finish = (identity: Record<string, string>): Promise<Instance> =>
     changeInstance(client, ref, (instance) => {

@@ -36,8 +36,15 @@ export async function verifyCopy(
   );
 }
 
-/** Waits until the container under the name is healthy: running, same IPv4 addresses, health command succeeds. */
-export async function proveHealth(move: Move, wantedAddresses: readonly string[]): Promise<void> {
+/**
+ * Waits until the container under the name is healthy: running, same IPv4 addresses, health command succeeds.
+ * @param pool the pool that it was started from
+ */
+export async function proveHealth(
+  move: Move,
+  wantedAddresses: readonly string[],
+  pool = move.request.target,
+): Promise<void> {
   const { client, request, signal } = move;
   const ref = refOf(move, request.name);
   const end = performance.now() + (request.healthTimeout ?? HEALTH_DEADLINE);
@@ -46,7 +53,7 @@ export async function proveHealth(move: Move, wantedAddresses: readonly string[]
     if (complaint === undefined) return;
     if (performance.now() > end || complaint.final) {
       throw new VisibleError(
-        `"${request.name}" started from pool "${request.target}" but is not healthy: ${complaint.reason}.`,
+        `"${request.name}" started from pool "${pool}" but is not healthy: ${complaint.reason}.`,
       );
     }
     await delay(EVERY, undefined, { signal });

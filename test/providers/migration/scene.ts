@@ -81,9 +81,14 @@ export async function run(
 }
 
 /** The process that a killed provider is: ends itself with SIGKILL at `dieAt`. @returns what it printed */
-export async function runAndDie(daemon: IncusDaemon, request: MoveRequest, dieAt: string): Promise<string> {
+export async function runAndDie(
+  daemon: IncusDaemon,
+  request: MoveRequest,
+  dieAt: string,
+  task: "migrate" | "rollBack" = "migrate",
+): Promise<string> {
   const script = `${import.meta.dirname}/migrate-child.ts`;
-  const argument = JSON.stringify({ socketPath: daemon.socketPath, request, dieAt });
+  const argument = JSON.stringify({ socketPath: daemon.socketPath, request, dieAt, task });
   const result = await execa(process.execPath, [script, argument], {
     reject: false,
     all: true,
