@@ -97,8 +97,8 @@ const PoolSource = z
   });
 
 const Pool = strict({
-  /** @default default */
-  name: PoolName.default("default"),
+  /** @default the pool of the default profile's root disk; `default` on a host whose profile has none */
+  name: PoolName.optional(),
   /** `auto` is btrfs wherever the host can, zfs only where it cannot and zfs is there already. @default auto */
   driver: z
     .enum(["auto", "btrfs", "zfs", "dir"], { error: "must be one of auto, btrfs, zfs, dir" })
@@ -270,6 +270,11 @@ export const HostSchema = section(
     tls: HostConnection.shape.tls,
     project: Project.default("default"),
     pool: section(Pool),
+    /** A bridge to make where it is missing. @default incusbr0, where the default profile has no network interface */
+    bridge: ObjectName.max(
+      15,
+      "must have at most 15 characters, the kernel's limit for interfaces",
+    ).optional(),
     images: list(Image),
     containers: section(z.record(z.string(), Container)),
     agents: section(z.record(z.string(), Agent)),

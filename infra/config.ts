@@ -21,6 +21,7 @@ export type ContainerConfig = Omit<ParsedHost["containers"][string], "project"> 
 /** A container that this stack creates. Times in ms; `environment` values and `files` are secrets. */
 export type AgentConfig = Omit<ParsedHost["agents"][string], "project"> & { project: string };
 
+/** Without a name the pool is the host's to say: see `poolWishes`. */
 export type PoolConfig = ParsedHost["pool"];
 export type OptInConfig = ParsedHost["optIn"];
 
@@ -32,6 +33,8 @@ export interface HostConfig {
   /** Project of containers, agents and images that name none. */
   project: string;
   pool: PoolConfig;
+  /** Bridge that the config asks for; undefined where it leaves that to the host. */
+  bridge: string | undefined;
   /** Images to warm: those listed, and those that agents name. */
   images: ImageConfig[];
   containers: Record<string, ContainerConfig>;
@@ -114,7 +117,7 @@ const TYPES: Record<string, string> = {
 };
 
 function settle(name: string, host: ParsedHost): HostConfig {
-  const { connection, tls, project, pool, optIn, migrateParallel } = host;
+  const { connection, tls, project, pool, bridge, optIn, migrateParallel } = host;
   const inProject = <T extends { project?: string | undefined }>(entries: Record<string, T>) =>
     Object.fromEntries(
       Object.entries(entries).map(([key, entry]) => [key, { ...entry, project: entry.project ?? project }]),
@@ -127,6 +130,7 @@ function settle(name: string, host: ParsedHost): HostConfig {
     connection: { name, connection, ...(tls ? { tls } : {}) },
     project,
     pool,
+    bridge,
     images: [...host.images, ...extra.map((alias): ImageConfig => ({ alias }))],
     containers: inProject(host.containers),
     agents: inProject(host.agents),

@@ -13,13 +13,11 @@ import {
   WarmImage,
 } from "@taos-hosts/providers";
 import { agentFiles } from "./agent-files.ts";
+import { bridgeWish } from "./bridge-wish.ts";
 import type { AgentConfig, HostConfig } from "./config.ts";
 import { orEmpty } from "./failed-resources.ts";
 import { type HostPlan, planErrors } from "./plan.ts";
 import { poolWishes } from "./pool-wishes.ts";
-
-/** Bridge that a new host gets. taOS' firewall rules name it. */
-const BRIDGE = "incusbr0";
 
 /** What a host's resources need beside its config. */
 export interface HostContext {
@@ -84,9 +82,10 @@ export class Host extends pulumi.ComponentResource {
 
     // A dir pool with content: bridge and profile are left alone too, until a migration is opted in.
     const leave = cowPool ? {} : { leave: mainPool.left };
+    const bridge = bridgeWish(config);
     const network = new Network(
-      named(BRIDGE),
-      { ...common(BRIDGE), name: BRIDGE, ...leave },
+      named(bridge.name),
+      { ...common(bridge.name), ...bridge, ...leave },
       after(mainPool),
     );
 
@@ -134,7 +133,7 @@ export class Host extends pulumi.ComponentResource {
         pool: serving.pool,
         network: network.name,
         ...leave,
-        ...(cowPool ? { repointFrom: wishes.main.name } : {}),
+        ...(cowPool ? { repointFrom: config.pool.name ?? mainPool.pool } : {}),
         placements: pulumi.all(
           Object.fromEntries(placements.map(([name, placement]) => [name, whereaboutsOf(placement)])),
         ),

@@ -4,12 +4,14 @@ import type { HostFacts } from "./facts.ts";
 import { planAgents, protectedAgents } from "./plan/agents.ts";
 import { planContainers, volumeRemarks } from "./plan/containers.ts";
 import { planImages } from "./plan/images.ts";
+import { launchRemarks, planLaunches } from "./plan/launches.ts";
 import { planParked } from "./plan/parked-removal.ts";
 import { planPools } from "./plan/pools.ts";
 import { planNetwork, planProfiles } from "./plan/profiles.ts";
 import { compatibilityRemarks } from "./plan/remarks.ts";
 import { containerRows } from "./plan/rows.ts";
 import type { HostPlan, Plan } from "./plan/types.ts";
+import { USUAL_POOL } from "./pool-wishes.ts";
 
 export type { Action, ContainerRow, HostPlan, Plan } from "./plan/types.ts";
 
@@ -40,37 +42,41 @@ export function planHosts(
 function planHost(host: HostConfig, facts: HostFacts, owner: (name: string) => string): HostPlan {
   if ("unreachable" in facts) return unreachablePlan(host, facts.unreachable);
   const { look } = facts;
-  const pools = planPools(host, look);
+  const pools = planPools(host, look, owner(host.name));
   const { effective } = pools;
   const images = planImages(host, look, effective);
   const containers = planContainers(host, look, effective);
   const parts = [
     pools,
-    planNetwork(look, effective, pools.main.action === "leave" && pools.cow === null),
+    planNetwork(host, look, effective, pools.main.action === "leave" && pools.cow === null),
     images,
     containers,
-    planProfiles(host, look, effective, containers),
+    planProfiles(host, look, effective, containers, pools),
     planAgents(host, look, effective, owner, images.missing),
     planParked(host, look),
   ];
   const actions = parts.flatMap((part) => part.actions);
   const refusals = parts.flatMap((part) => part.refusals);
+  const launches = planLaunches(host, look, effective, actions);
   return {
     host: host.name,
     unreachable: null,
     pool: {
-      name: effective?.name ?? host.pool.name,
-      driver: effective?.driver ?? look.pools.find(({ name }) => name === host.pool.name)?.driver ?? null,
+      name: effective?.name ?? pools.name,
+      main: pools.name,
+      driver: effective?.driver ?? look.pools.find(({ name }) => name === pools.name)?.driver ?? null,
       mode: pools.mode,
       sizeBytes: effective?.sizeBytes ?? null,
       freeBytes: effective?.freeBytes ?? null,
       decision: pools.main,
       cowDecision: pools.cow,
     },
+    launches,
     actions,
     refusals,
     remarks: [
       ...parts.flatMap((part) => part.remarks),
+      ...(pools.cow === null ? launchRemarks(launches, effective) : []),
       ...volumeRemarks(look, containers.moves),
       ...compatibilityRemarks(host, look, effective),
     ],
@@ -84,7 +90,8 @@ function unreachablePlan(host: HostConfig, reason: string): HostPlan {
     host: host.name,
     unreachable: reason,
     pool: {
-      name: host.pool.name,
+      name: host.pool.name ?? USUAL_POOL,
+      main: host.pool.name ?? USUAL_POOL,
       driver: null,
       mode: "n/a",
       sizeBytes: null,
@@ -92,6 +99,7 @@ function unreachablePlan(host: HostConfig, reason: string): HostPlan {
       decision: null,
       cowDecision: null,
     },
+    launches: [],
     actions: [],
     refusals: [],
     remarks: [],

@@ -66,6 +66,17 @@ function poolLine({ pool }: HostPlan): string {
   return `pool ${pool.name}: ${pool.driver ?? "none"}${size}, ${free}, mode ${pool.mode}`;
 }
 
+/** Where `incus launch` goes, a line for each project. */
+function launchLines({ launches }: HostPlan): string[] {
+  return launches.map(({ project, pool, driver, networks }) => {
+    const where =
+      pool === null ? "no pool (name one with --storage)" : `pool ${pool} (${driver ?? "unknown"})`;
+    const net = networks.length === 0 ? "no network" : `network ${networks.join(", ")}`;
+    const scope = project === "default" ? "" : ` in project ${project}`;
+    return `launches${scope} go to ${where}, ${net}, by the default profile`;
+  });
+}
+
 function actionLine(action: Action): string {
   const cost = action.cost ? ` (${describeCost(action.cost)}${spaceWords(action.cost)})` : "";
   return `${action.object}: ${action.kind}: ${action.reason}${cost}`;
@@ -91,7 +102,11 @@ function summary({ actions, refusals }: HostPlan): string {
 function textHost(plan: HostPlan): string {
   if (plan.unreachable !== null) return `${plan.host}: not reached, left as it is\n  ${plan.unreachable}\n`;
   const { rows, groups } = rowsOf(plan);
-  const lines = [`${plan.host}: ${summary(plan)}`, `  ${poolLine(plan)}`];
+  const lines = [
+    `${plan.host}: ${summary(plan)}`,
+    `  ${poolLine(plan)}`,
+    ...launchLines(plan).flatMap((line) => wrap(line, WIDTH - 2).map((part) => `  ${part}`)),
+  ];
   if (rows.length > 0) lines.push(...table(rows.map(cells)).map((line) => `  ${line}`));
   for (const group of groups) lines.push(...marked("  ", group));
   for (const action of plan.actions) lines.push(...marked("+ ", actionLine(action)));
@@ -174,6 +189,7 @@ function markdownHost(plan: HostPlan): string {
   }
   const { rows, groups } = rowsOf(plan);
   const lines = [`### ${escaped(plan.host)}: ${summary(plan)}`, "", escaped(poolLine(plan)), ""];
+  for (const line of launchLines(plan)) lines.push(escaped(line), "");
   if (rows.length > 0) {
     lines.push(
       markdownRow(COLUMNS),

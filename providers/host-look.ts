@@ -9,6 +9,7 @@ import { measureInstances } from "./host-sizes.ts";
 import type { IncusClient } from "./incus/client.ts";
 import { api } from "./incus/paths.ts";
 import * as schemas from "./incus/schemas.ts";
+import { OWNER_KEY } from "./ownership.ts";
 import { recreationsIn } from "./pool-recreation.ts";
 import { isOnLoopFile, type PoolSizes, poolSizesOf } from "./pool-sizes.ts";
 import { type ProjectRules, withUsage } from "./project-limits.ts";
@@ -26,6 +27,8 @@ export interface PoolLook {
   driver: string;
   status: string;
   source: string;
+  /** Ownership mark; null where there is none, or it cannot be seen. */
+  owner: string | null;
   sizes: PoolSizes;
   freeBytes: number | null;
   /** Free on the host where the pool's loop file is. */
@@ -49,7 +52,8 @@ export interface ProfileLook {
   project: string;
   /** Disk devices by name. */
   disks: Record<string, Record<string, string>>;
-  hasNetworkInterface: boolean;
+  /** What each of its network interfaces is on: a network, a bridge of the host, or the kind of interface. */
+  networks: string[];
 }
 
 /** A project: what it has of its own, and what it allows. */
@@ -202,6 +206,7 @@ async function lookAtPool(
     driver: pool.driver,
     status: pool.status,
     source: pool.config?.["volatile.initial_source"] ?? pool.config?.["source"] ?? "",
+    owner: pool.config?.[OWNER_KEY] ?? null,
     sizes: poolSizesOf(pool, resources?.space.total ?? 0, loopFile),
     loopFreeBytes: loopFile?.freeBytes,
     freeBytes: resources && resources.space.total > 0 ? resources.space.total - resources.space.used : null,
@@ -244,7 +249,9 @@ function profileLook(profile: schemas.Profile): ProfileLook {
     name: profile.name,
     project: profile.project,
     disks: Object.fromEntries(disks.map(([name, device]) => [name, diskKeys(device)])),
-    hasNetworkInterface: devices.some(([, device]) => device["type"] === "nic"),
+    networks: devices
+      .filter(([, device]) => device["type"] === "nic")
+      .map(([, device]) => device["network"] ?? device["parent"] ?? device["nictype"] ?? ""),
   };
 }
 

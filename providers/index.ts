@@ -23,8 +23,9 @@ export { isSuccessor, migrationMarkOf, parkedMarkOf } from "./migration/identity
 export { ImageAliasName, InstanceName, nearestNames, ObjectName, PoolName } from "./names.ts";
 export { Network } from "./network.ts";
 export { OWNER_KEY, type Ownership, ownerMark, ownershipOf } from "./ownership.ts";
+export { type PoolWorld, type SettledWish, settleWish } from "./pool-choice.ts";
 export * from "./pool-decision.ts";
-export { poolContents, poolFactsOf } from "./pool-facts.ts";
+export { poolContents, poolFactsOf, poolWorldOf } from "./pool-facts.ts";
 export { type PoolSizes, realSize } from "./pool-sizes.ts";
 export { ProfileDevices } from "./profile-devices.ts";
 export { progressFor } from "./progress.ts";

@@ -1,7 +1,7 @@
 import { z } from "zod";
 
-/** A pool of the taOS worker; no run adopts or touches it. */
-const FOREIGN_POOLS = ["taos-worker-pool"];
+/** Pools of the taOS worker; no run adopts or touches them. */
+export const FOREIGN_POOLS: readonly string[] = ["taos-worker-pool"];
 
 /**
  * The strict rule of Incus main (shared/validate, IsAPIName) also for older daemons, whose own check lets `..` and

@@ -4,6 +4,7 @@ import { changedFields, configDrift } from "./drift.ts";
 import { IncusApiError, VisibleError } from "./errors.ts";
 import type { IncusClient } from "./incus/client.ts";
 import { createNetwork, deleteNetwork, findNetwork, listNetworks, patchNetwork } from "./incus/networks.ts";
+import { listProfiles } from "./incus/profiles.ts";
 import type { Network as LiveNetwork } from "./incus/schemas.ts";
 import { shared } from "./incus/shared.ts";
 import { ObjectName } from "./names.ts";
@@ -26,6 +27,8 @@ export const NetworkArgs = CommonArgs.extend({
   config: z.record(z.string(), z.string()).default({}),
   /** Make nothing where there is no such bridge: the host is only reported on. @default false */
   leave: z.boolean().default(false),
+  /** Make it only where the default profile has no network interface: nobody asked for it otherwise. @default false */
+  ifNeeded: z.boolean().default(false),
 });
 export type NetworkArgs = z.infer<typeof NetworkArgs>;
 
@@ -47,6 +50,15 @@ function comparable(config: Record<string, string>): Record<string, string> {
  */
 function isUnfinished(network: LiveNetwork, owner: string): boolean {
   return network.status === "Pending" && ownershipOf(network.config, owner) === "ours";
+}
+
+/** True where no bridge is to be made: nothing may be written, or the default profile has another interface. */
+async function isUnwanted({ name, leave, ifNeeded }: NetworkArgs, client: IncusClient): Promise<boolean> {
+  if (leave || !ifNeeded) return leave;
+  const profiles = await shared(client, "profiles", listProfiles);
+  const profile = profiles.find((one) => one.name === "default" && one.project === "default");
+  const interfaces = Object.values(profile?.devices ?? {}).filter((device) => device["type"] === "nic");
+  return interfaces.length > 0 && interfaces.every((device) => device["network"] !== name);
 }
 
 /** Makes the bridge; where Incus finds no addresses for it, once more with one that no interface of the host uses. */
@@ -91,7 +103,8 @@ const lifecycle: Lifecycle<NetworkArgs, NetworkState> = {
       const adopted = ownershipOf(existing.value.config, args.owner) !== "ours";
       return { id, state: { ...args, schemaVersion: 1, adopted, drift: [] } };
     }
-    if (args.leave) return { id, state: { ...args, schemaVersion: 1, adopted: true, drift: [] } };
+    if (await isUnwanted(args, client))
+      return { id, state: { ...args, schemaVersion: 1, adopted: true, drift: [] } };
     try {
       await makeBridge(client, args);
     } catch (error) {
@@ -105,7 +118,7 @@ const lifecycle: Lifecycle<NetworkArgs, NetworkState> = {
 
   async read(id, state, client) {
     const network = (await shared(client, "networks", listNetworks)).find(({ name }) => name === id);
-    if (!network) return state.leave ? state : undefined;
+    if (!network) return (await isUnwanted(state, client)) ? state : undefined;
     if (state.adopted) return { ...state, drift: [] };
     const unfinished = isUnfinished(network, state.owner) ? [`network ${id} is pending`] : [];
     return { ...state, drift: [...unfinished, ...configDrift(comparable(state.config), network.config)] };

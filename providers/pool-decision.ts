@@ -1,4 +1,6 @@
 import { formatBytes } from "./bytes.ts";
+import { FOREIGN_POOLS } from "./names.ts";
+import type { SettledWish } from "./pool-choice.ts";
 import { decideGrowth } from "./pool-growth.ts";
 import type { PoolSizes } from "./pool-sizes.ts";
 
@@ -38,6 +40,8 @@ export interface PoolWish {
   size?: number | undefined;
   /** Set for the second pool beside a `dir` pool: use that pool itself where it is copy-on-write already. */
   insteadOf?: string | undefined;
+  /** The config names no pool: `settleWish` finds the one that is meant. */
+  isUnnamed?: boolean | undefined;
 }
 
 /** The facts: what one look at the host showed. */
@@ -141,12 +145,20 @@ function isAvailable(status: string): boolean {
 }
 
 /** Decides what happens to one pool. Pure: same wish and facts, same decision. */
-export function decidePool(wish: PoolWish, facts: PoolFacts): PoolDecision {
+export function decidePool(wish: SettledWish, facts: PoolFacts): PoolDecision {
   if (facts.original && isCopyOnWrite(facts.original.driver)) {
     return {
       action: "use-original",
       driver: facts.original.driver,
       reason: `pool ${wish.insteadOf ?? ""} is copy-on-write already`,
+    };
+  }
+  if (wish.isByProfile && FOREIGN_POOLS.includes(wish.name)) {
+    return {
+      action: "refuse",
+      reason: "it is the default profile's, but belongs to the taOS worker and is never touched",
+      remedy: "Name the pool to use, or a new one, under pool.name.",
+      blockers: [],
     };
   }
   const choice = chooseDriver(wish.driver, facts.usableDrivers);
@@ -179,6 +191,15 @@ export function decidePool(wish: PoolWish, facts: PoolFacts): PoolDecision {
   if (wish.driver === "auto" ? isCopyOnWrite(pool.driver) : wish.driver === pool.driver) {
     return decideSize(wish, pool, facts.hostFreeBytes);
   }
+  if (wish.driver === "auto" && wish.isByProfile) {
+    return {
+      action: "leave",
+      driver: pool.driver,
+      reason: "it is the default profile's, and the config names no other",
+      remedy: "Name a new pool under pool.name to get a copy-on-write one beside it.",
+      blockers: [],
+    };
+  }
   return {
     action: "refuse",
     reason: `pool ${wish.name} has driver ${pool.driver}, ${wish.driver} is wanted`,
@@ -203,22 +224,28 @@ function decideSize(
 }
 
 function decideDir(
-  wish: PoolWish,
+  wish: SettledWish,
   facts: PoolFacts,
   contents: PoolContents,
   choice: ReturnType<typeof chooseDriver>,
 ): PoolDecision {
   const blockers = poolBlockers(contents);
   if (facts.hasCowTwin) {
+    const profiles = contents.profiles.map((name) => `profile ${name}`);
+    const remaining = [...blockers, ...profiles];
     return {
       action: "leave",
       driver: "dir",
-      reason: `pool ${wish.name}-cow has taken over`,
+      reason:
+        remaining.length === 0
+          ? `pool ${wish.name}-cow has taken over`
+          : `pool ${wish.name}-cow is beside it; still on ${wish.name}: ${remaining.join(", ")}`,
+      // Incus would delete files unknown to the database along with the pool.
       remedy:
-        blockers.length === 0
-          ? `It is empty; incus storage delete ${wish.name} frees it once no profile names it.`
+        remaining.length === 0 && contents.leftovers !== null
+          ? `It is empty: incus storage delete ${wish.name} frees its space.`
           : "",
-      blockers,
+      blockers: remaining,
     };
   }
   // Whatever driver is wished: what is on the pool stays until an opt-in names it, and asking for that is no error.
@@ -235,6 +262,12 @@ function decideDir(
       contents.instances.length > 0
         ? "Name containers under optIn.migrate to move them to copy-on-write storage."
         : `${emptied(contents)}, and the next run recreates the pool.`,
+    );
+  }
+  if (wish.isByProfile) {
+    return leave(
+      "it is empty and the default profile's, and the config names no pool",
+      `Set pool.name: ${wish.name} to have it made anew as a copy-on-write pool.`,
     );
   }
   if (contents.leftovers === null) {

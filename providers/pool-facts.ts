@@ -1,7 +1,15 @@
 import type { HostLook, PoolLook } from "./host-look.ts";
 import { parseApiUrl } from "./incus/paths.ts";
+import type { PoolWorld } from "./pool-choice.ts";
 import { isCopyOnWrite, type PoolContents, type PoolFacts, type PoolWish } from "./pool-decision.ts";
 import { qualifiedName } from "./root-disk.ts";
+
+/** What `settleWish` needs to know of a host. Pure. */
+export function poolWorldOf(look: HostLook): PoolWorld {
+  const profile = look.profiles.find(({ name, project }) => name === "default" && project === "default");
+  const root = Object.values(profile?.disks ?? {}).find((disk) => disk["path"] === "/" && disk["pool"]);
+  return { pools: look.pools, rootPool: root?.["pool"] ?? null };
+}
 
 /** What `decidePool` needs to know of one pool, from a look at its host. Pure. */
 export function poolFactsOf(look: HostLook, wish: PoolWish): PoolFacts {

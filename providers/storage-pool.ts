@@ -8,10 +8,12 @@ import { lookAtHost } from "./host-look.ts";
 import type { IncusClient, Versioned } from "./incus/client.ts";
 import { withLock } from "./incus/lock.ts";
 import { createPool, deletePool, findPool, listPools, patchPool } from "./incus/pools.ts";
+import { listProfiles } from "./incus/profiles.ts";
 import type { StoragePool as LivePool } from "./incus/schemas.ts";
 import { shared } from "./incus/shared.ts";
 import { PoolName } from "./names.ts";
 import { OWNER_KEY, ownershipOf } from "./ownership.ts";
+import { type PoolWorld, type SettledWish, servingPool, settleWish } from "./pool-choice.ts";
 import {
   decidePool,
   isCopyOnWrite,
@@ -27,6 +29,7 @@ import { readPoolSizes } from "./pool-sizes.ts";
 import { checkSourceDirectory, strangersIn } from "./pool-source.ts";
 import { progressFor } from "./progress.ts";
 import { CommonArgs, type CommonState, dynamicProvider, type InputsOf, type Lifecycle } from "./resource.ts";
+import { rootDisk } from "./root-disk.ts";
 import { shim } from "./shim.ts";
 
 const LOOK_DEADLINE = 60_000;
@@ -55,11 +58,16 @@ export const StoragePoolArgs = CommonArgs.extend({
   description: z.string().optional(),
   /** Use this pool itself where it is copy-on-write already; set on the second pool of a migration. */
   insteadOf: PoolName.optional(),
+  /**
+   * The config names no pool: where the default profile's root disk is on another pool than `name`, that one serves,
+   * used or left as it is; with `insteadOf`, the second pool is that one's. @default false
+   */
+  isUnnamed: z.boolean().default(false),
 });
 export type StoragePoolArgs = z.infer<typeof StoragePoolArgs>;
 
 interface StoragePoolState extends StoragePoolArgs, CommonState {
-  /** Name of the pool that serves: `name`, or `insteadOf`. */
+  /** Name of the pool that serves. */
   pool: string;
   effectiveDriver: string;
   /** True where the pool was there before: then it is never deleted. */
@@ -69,7 +77,26 @@ interface StoragePoolState extends StoragePoolArgs, CommonState {
   drift: string[];
 }
 
-async function decide(args: StoragePoolArgs, client: IncusClient): Promise<PoolDecision> {
+/** The args with the real name of the pool that they mean on this host. */
+async function settled<A extends StoragePoolArgs>(args: A, client: IncusClient): Promise<SettledWish<A>> {
+  if (!args.isUnnamed) return args;
+  const [pools, profiles] = await Promise.all([
+    shared(client, "pools", listPools),
+    shared(client, "profiles", listProfiles),
+  ]);
+  const profile = profiles.find(({ name, project }) => name === "default" && project === "default");
+  return settleWish(
+    args,
+    { pools: pools.map(markedPool), rootPool: rootDisk(profile?.devices ?? {})?.pool ?? null },
+    args.owner,
+  );
+}
+
+function markedPool({ name, driver, config }: LivePool): PoolWorld["pools"][number] {
+  return { name, driver, owner: config?.[OWNER_KEY] ?? null };
+}
+
+async function decide(args: SettledWish<StoragePoolArgs>, client: IncusClient): Promise<PoolDecision> {
   const look = await lookAtHost(client, { deadline: LOOK_DEADLINE, sizes: false });
   const facts = poolFactsOf(look, args);
   const first = decidePool(args, facts);
@@ -110,11 +137,12 @@ async function create(
 
 /** Looks, decides, acts. A recreation that was interrupted is finished first. */
 async function ensure(
-  args: StoragePoolArgs,
+  given: StoragePoolArgs,
   client: IncusClient,
   expected?: string,
 ): Promise<StoragePoolState> {
   await checkServer(client);
+  const args = await settled(given, client);
   const progress = progressFor(args.host.name, `pool ${args.name}`);
   const unfinished = await findRecreation(client, args.name);
   if (unfinished && (await isStillToRecreate(args, client))) {
@@ -166,7 +194,7 @@ async function ensure(
       break;
   }
   const pool = decision.action === "use-original" ? (args.insteadOf ?? args.name) : args.name;
-  return observe(args, client, pool, decision.action === "leave");
+  return observe(given, client, pool, decision.action);
 }
 
 /** Since the run that was interrupted, the `dir` pool may have got content: what was proven then is proven again. */
@@ -179,6 +207,19 @@ async function isStillToRecreate(args: StoragePoolArgs, client: IncusClient): Pr
   );
 }
 
+function servedBy(
+  pools: readonly LivePool[],
+  pool: string,
+  owner: string,
+): Pick<StoragePoolState, "pool" | "effectiveDriver" | "adopted"> {
+  const live = pools.find(({ name }) => name === pool);
+  return {
+    pool,
+    effectiveDriver: live?.driver ?? "",
+    adopted: ownershipOf(live?.config ?? {}, owner) !== "ours",
+  };
+}
+
 async function existing(client: IncusClient, pool: string): Promise<Versioned<LivePool>> {
   const found = await findPool(client, pool);
   if (!found) throw new VisibleError(`Pool "${pool}" vanished while it was worked on. Run up again.`);
@@ -189,10 +230,10 @@ async function observe(
   args: StoragePoolArgs,
   client: IncusClient,
   pool: string,
-  left: boolean,
+  action: PoolDecision["action"],
 ): Promise<StoragePoolState> {
   const found = await existing(client, pool);
-  const ours = pool === args.name && ownershipOf(found.value.config ?? {}, args.owner) === "ours";
+  const ours = action !== "use-original" && ownershipOf(found.value.config ?? {}, args.owner) === "ours";
   if (ours && args.description !== undefined && found.value.description !== args.description) {
     await patchPool(client, found, { description: args.description });
   }
@@ -202,7 +243,7 @@ async function observe(
     pool,
     effectiveDriver: found.value.driver,
     adopted: !ours,
-    left,
+    left: action === "leave",
     drift: [],
   };
 }
@@ -234,8 +275,15 @@ const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
     return { id, state: await withLock(`pool:${client.key}`, () => ensure(args, client, expected)) };
   },
 
-  async read(_id, state, client) {
+  async read(_id, kept, client) {
     const pools = await shared(client, "pools", listPools);
+    const wish = await settled(kept, client);
+    // Which pool an unnamed one is, the host says: a profile may have been re-pointed meanwhile.
+    const serving = servingPool(wish, pools.map(markedPool));
+    const state =
+      kept.isUnnamed && serving !== kept.pool && pools.some(({ name }) => name === serving)
+        ? { ...kept, ...servedBy(pools, serving, kept.owner) }
+        : kept;
     const live = pools.find(({ name }) => name === state.pool);
     // A pool that is gone took its content along: that is reported, never papered over with a new one.
     if (!live) return { ...state, drift: [`pool ${state.pool} is missing`] };
@@ -244,7 +292,7 @@ const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
       drift.push(`pool ${state.pool} is ${live.status.toLowerCase()}`);
     if (live.driver !== state.effectiveDriver)
       drift.push(`driver is ${live.driver}, not ${state.effectiveDriver}`);
-    if (state.size !== undefined && state.pool === state.name && isCopyOnWrite(live.driver)) {
+    if (state.size !== undefined && state.pool === wish.name && isCopyOnWrite(live.driver)) {
       const sizes = await readPoolSizes(client, live, await openHostFiles(client));
       const { name, driver } = live;
       const growth = decideGrowth(state.size, { name, driver, sizes, hostFreeBytes: null });
@@ -254,7 +302,7 @@ const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
       const look = await shared(client, "look", () =>
         lookAtHost(client, { deadline: LOOK_DEADLINE, sizes: false }),
       );
-      const decision = decidePool(state, poolFactsOf(look, state));
+      const decision = decidePool(wish, poolFactsOf(look, wish));
       if (decision.action !== "leave" && decision.action !== "refuse")
         drift.push(`${decision.action}: ${decision.reason}`);
     }
@@ -270,7 +318,9 @@ const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
   async update(_id, state, args, client, expected) {
     return withLock(`pool:${client.key}`, async () => {
       const found = await findPool(client, state.pool);
-      if (!found && !(await findRecreation(client, args.name))) {
+      const wish = await settled(args, client);
+      const isReplaced = wish.name !== state.pool && (await findPool(client, wish.name)) !== undefined;
+      if (!found && !isReplaced && !(await findRecreation(client, wish.name))) {
         throw new VisibleError(
           `Pool "${state.pool}" was there and is missing now; nothing was created in its place. If it was lost, bring its disk back (incus admin recover). If it was deleted on purpose, forget it with: pulumi state delete <urn> --target-dependents, and run up again.`,
         );
@@ -293,23 +343,24 @@ const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
   },
 
   async delete(_id, state, client) {
-    if (state.adopted || state.pool !== state.name) return;
+    if (state.adopted) return;
+    const { pool: name } = state;
     await withLock(`pool:${client.key}`, async () => {
-      const found = await findPool(client, state.name);
+      const found = await findPool(client, name);
       if (!found || ownershipOf(found.value.config ?? {}, state.owner) !== "ours") return;
       const look = await lookAtHost(client, { deadline: LOOK_DEADLINE, sizes: false });
-      const contents = poolFactsOf(look, state).pool?.contents;
-      const pool = look.pools.find(({ name }) => name === state.name);
+      const contents = poolFactsOf(look, { ...state, name }).pool?.contents;
+      const pool = look.pools.find((one) => one.name === name);
       const holds = [
         ...(contents ? poolBlockers(contents) : []),
-        ...(contents?.profiles ?? []).map((name) => `profile ${name}`),
+        ...(contents?.profiles ?? []).map((profile) => `profile ${profile}`),
         ...(pool ? await strangersIn(client, pool, state.source) : []),
       ];
       if (holds.length > 0) {
-        progressFor(state.host.name, `pool ${state.name}`)(`left in place: it holds ${holds.join(", ")}`);
+        progressFor(state.host.name, `pool ${name}`)(`left in place: it holds ${holds.join(", ")}`);
         return;
       }
-      await deletePool(client, state.name);
+      await deletePool(client, name);
     });
   },
 };

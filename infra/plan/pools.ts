@@ -6,7 +6,10 @@ import {
   type PoolDecision,
   type PoolWish,
   poolFactsOf,
+  poolWorldOf,
   realSize,
+  type SettledWish,
+  settleWish,
 } from "@taos-hosts/providers";
 import type { HostConfig } from "../config.ts";
 import { poolWishes } from "../pool-wishes.ts";
@@ -24,6 +27,8 @@ export interface EffectivePool {
 }
 
 export interface PoolPlan extends Findings {
+  /** Name of the pool that the config means. */
+  name: string;
   main: PoolDecision;
   cow: PoolDecision | null;
   /** Undefined where a refusal leaves none. */
@@ -31,8 +36,11 @@ export interface PoolPlan extends Findings {
   mode: Mode;
 }
 
-export function planPools(host: HostConfig, look: HostLook): PoolPlan {
-  const wishes = poolWishes(host);
+/** @param owner an ownership mark of this stack and host */
+export function planPools(host: HostConfig, look: HostLook, owner: string): PoolPlan {
+  const unsettled = poolWishes(host);
+  const settle = (wish: PoolWish): SettledWish => settleWish(wish, poolWorldOf(look), owner);
+  const wishes = { main: settle(unsettled.main), ...(unsettled.cow ? { cow: settle(unsettled.cow) } : {}) };
   const main = decidePool(wishes.main, poolFactsOf(look, wishes.main));
   const cow = wishes.cow
     ? decidePool(wishes.cow, { ...poolFactsOf(look, wishes.cow), ...originalAfter(main) })
@@ -44,7 +52,8 @@ export function planPools(host: HostConfig, look: HostLook): PoolPlan {
     addFindings(findings, wishes.cow, cow);
     if (cow.action !== "use-original") effective = effectivePool(wishes.cow, cow, look);
   }
-  return { ...findings, main, cow, effective, mode: modeOf(effective, look, host.pool.name) };
+  const { name } = wishes.main;
+  return { ...findings, name, main, cow, effective, mode: modeOf(effective, look, name) };
 }
 
 /** A named pool that this very plan makes copy-on-write needs no second one. */

@@ -1,30 +1,36 @@
 import { type HostLook, type ProfileLook, qualifiedName } from "@taos-hosts/providers";
+import { bridgeWish } from "../bridge-wish.ts";
 import type { HostConfig } from "../config.ts";
 import { poolWishes } from "../pool-wishes.ts";
-import type { EffectivePool } from "./pools.ts";
+import type { EffectivePool, PoolPlan } from "./pools.ts";
 import { type ContainerPlan, type Findings, noFindings } from "./types.ts";
 
-/** Bridge that a new host gets. */
-const BRIDGE = "incusbr0";
-
 /**
- * The bridge and the default profile's devices: made where they are missing, never changed. A host whose pool is
- * left as it is gets neither: nothing is written there.
+ * The bridge and the default profile's devices: made where they are missing, never changed, and no bridge beside an
+ * interface that the profile has, unless the config names one. A host whose pool is left gets neither.
  */
-export function planNetwork(look: HostLook, effective: EffectivePool | undefined, isLeft: boolean): Findings {
+export function planNetwork(
+  host: HostConfig,
+  look: HostLook,
+  effective: EffectivePool | undefined,
+  isLeft: boolean,
+): Findings {
   const findings = noFindings();
   if (isLeft) return findings;
-  if (!look.networks.some(({ name }) => name === BRIDGE)) {
+  const { name, ifNeeded } = bridgeWish(host);
+  const profile = defaultProfile(look, "default");
+  const networks = profile?.networks ?? [];
+  const isUnwanted = ifNeeded && networks.length > 0 && !networks.includes(name);
+  if (!isUnwanted && !look.networks.some((network) => network.name === name)) {
     findings.actions.push({
       kind: "create-network",
-      object: `network ${BRIDGE}`,
-      detail: BRIDGE,
+      object: `network ${name}`,
+      detail: name,
       reason: "there is no such bridge",
     });
   }
-  const profile = look.profiles.find(({ name, project }) => name === "default" && project === "default");
   if (!profile || !effective) return findings;
-  const missing = [...(hasRoot(profile) ? [] : ["root"]), ...(profile.hasNetworkInterface ? [] : ["eth0"])];
+  const missing = [...(hasRoot(profile) ? [] : ["root"]), ...(networks.length > 0 ? [] : ["eth0"])];
   if (missing.length > 0) {
     findings.actions.push({
       kind: "add-profile-devices",
@@ -37,11 +43,16 @@ export function planNetwork(look: HostLook, effective: EffectivePool | undefined
   return findings;
 }
 
+/** The default profile that containers of a project have. */
+export function defaultProfile(look: HostLook, project: string): ProfileLook | undefined {
+  return look.profiles.find((one) => one.name === "default" && one.project === project);
+}
+
 function hasRoot(profile: ProfileLook): boolean {
   return rootPool(profile) !== undefined;
 }
 
-function rootPool(profile: ProfileLook): string | undefined {
+export function rootPool(profile: ProfileLook): string | undefined {
   return Object.values(profile.disks).find((disk) => disk["path"] === "/" && disk["pool"])?.["pool"];
 }
 
@@ -54,9 +65,9 @@ export function planProfiles(
   look: HostLook,
   effective: EffectivePool | undefined,
   { moves, pinned }: ContainerPlan,
+  { name: old }: Pick<PoolPlan, "name">,
 ): Findings {
   const findings = noFindings();
-  const old = host.pool.name;
   if (!poolWishes(host).cow || !effective || effective.name === old) return findings;
   for (const profile of look.profiles) {
     if (rootPool(profile) !== old) continue;

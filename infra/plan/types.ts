@@ -87,6 +87,16 @@ export interface ContainerRow {
 /** taOS' token for how containers are stored (COW_EFFECTIVE_MODE). */
 export type Mode = "btrfs" | "zfs" | "dir" | "none" | "existing" | "n/a";
 
+/** Where `incus launch` without options goes in one project, once the plan is done: by its default profile. */
+export interface Launches {
+  project: string;
+  /** Pool and its driver; null where the profile has no root disk, so that a launch must name a pool. */
+  pool: string | null;
+  driver: string | null;
+  /** Networks, or bridges of the host, of the profile's network interfaces. */
+  networks: string[];
+}
+
 export interface HostPlan {
   host: string;
   /** Why the host could not be looked at; its resources stay as they are. */
@@ -94,6 +104,8 @@ export interface HostPlan {
   /** The pool that new containers use, after the plan. */
   pool: {
     name: string;
+    /** The pool that the config means, by name or by leaving it to the host; `name` is another where that is left. */
+    main: string;
     driver: string | null;
     mode: Mode;
     sizeBytes: number | null;
@@ -103,6 +115,7 @@ export interface HostPlan {
     /** Of the second pool, where containers are migrated. */
     cowDecision: PoolDecision | null;
   };
+  launches: Launches[];
   actions: Action[];
   refusals: Refusal[];
   /** Good to know; nothing depends on it. */

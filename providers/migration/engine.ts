@@ -354,7 +354,7 @@ function asFailed(move: Move, failure: Error, seen: Observation): VisibleError {
   const running = seen.named?.status === "Running" ? " and runs" : "";
   const pool = seen.named ? rootPool(seen.named) : "";
   return new VisibleError(
-    `Migration of "${move.request.name}" failed: ${failure.message} Everything was undone: the original is on pool "${pool}"${running}, nothing is left over.`,
+    `Migration of "${move.request.name}" failed: ${failure.message} Everything was undone: the original is on pool "${pool}"${running}, its copy is deleted. Pool "${move.request.target}" and the images in it stay.`,
     { cause: failure },
   );
 }

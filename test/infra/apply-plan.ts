@@ -20,7 +20,7 @@ export function applyPlan({ host, look }: World, plan: HostPlan): HostLook {
 
 function apply(look: HostLook, action: Action, plan: HostPlan, world: World): HostLook {
   const poolName = action.object.replace(/^pool /, "");
-  const decision = poolName === world.host.pool.name ? plan.pool.decision : plan.pool.cowDecision;
+  const decision = poolName === plan.pool.main ? plan.pool.decision : plan.pool.cowDecision;
   switch (action.kind) {
     case "create-pool":
     case "recreate-pool": {
@@ -64,7 +64,10 @@ function apply(look: HostLook, action: Action, plan: HostPlan, world: World): Ho
                         root: { ...profile.disks["root"], path: "/", pool: action.pool ?? "" },
                       }
                     : profile.disks,
-                hasNetworkInterface: action.kind === "add-profile-devices" || profile.hasNetworkInterface,
+                networks:
+                  action.kind === "add-profile-devices" && profile.networks.length === 0
+                    ? ["incusbr0"]
+                    : profile.networks,
               }
             : profile,
         ),
@@ -80,7 +83,7 @@ function apply(look: HostLook, action: Action, plan: HostPlan, world: World): Ho
 
 function newPool(name: string, driver: string, sizeBytes: number | null, source: string): PoolLook {
   return {
-    ...{ name, driver, status: "Created", source, freeBytes: sizeBytes, visible: true },
+    ...{ name, driver, status: "Created", source, owner: null, freeBytes: sizeBytes, visible: true },
     ...{
       sizes: sizeBytes === null ? UNSIZED : loopSizes(sizeBytes),
       usedBy: [],

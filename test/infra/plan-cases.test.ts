@@ -253,6 +253,115 @@ describe("an empty dir pool", () => {
   });
 });
 
+describe("a host whose default profile has a pool and a bridge of its own", () => {
+  const own = (driver: string, change: Partial<HostLook> = {}): HostLook => ({
+    ...board([], {
+      pools: [poolLook("ssd", driver)],
+      networks: [{ name: "br0", type: "bridge", managed: true }],
+    }),
+    profiles: [
+      { name: "default", project: "default", disks: { disk: { path: "/", pool: "ssd" } }, networks: ["br0"] },
+    ],
+    ...change,
+  });
+  const agent = { agents: { iris: { image: "taos-openclaw-base" } }, images: ["taos-openclaw-base"] };
+
+  it("gets neither another pool nor another bridge; agents go where launches go", () => {
+    const planned = plan(agent, own("btrfs"));
+    expect(kinds(planned)).toEqual(["warm-image image taos-openclaw-base", "create-agent container iris"]);
+    expect(planned.actions.map(({ pool }) => pool)).toEqual(["ssd", "ssd"]);
+    expect(planned.pool).toMatchObject({ name: "ssd", driver: "btrfs" });
+    expect(planned.launches).toEqual([
+      { project: "default", pool: "ssd", driver: "btrfs", networks: ["br0"] },
+    ]);
+  });
+
+  it.each(["dir", "lvm"])("is left where that pool is %s, and the way to another one is said", (driver) => {
+    const planned = plan({}, own(driver));
+    expect(planned).toMatchObject({ actions: [], refusals: [], pool: { name: "ssd", driver } });
+    expect(planned.remarks[0]).toMatch(/^pool ssd stays (dir|lvm): .*default profile's.*pool\.name/);
+  });
+
+  it("gets both where the config names them, and is told that launches stay", () => {
+    const planned = plan({ pool: { name: "fast" }, bridge: "agents0" }, own("btrfs"));
+    expect(kinds(planned)).toEqual(["create-pool pool fast", "create-network network agents0"]);
+    expect(planned.launches).toEqual([
+      { project: "default", pool: "ssd", driver: "btrfs", networks: ["br0"] },
+    ]);
+    expect(planned.remarks).toContainEqual(
+      expect.stringContaining("launches go to pool ssd, images and agents of this stack to pool fast"),
+    );
+  });
+
+  it("keeps its second pool beside it where a migration is opted in", () => {
+    const look = own("dir");
+    const mary = on("ssd", "mary");
+    const planned = plan(
+      { containers: { mary: {} }, optIn: { migrate: ["mary"] } },
+      { ...board([mary], { pools: look.pools }), profiles: look.profiles, networks: look.networks },
+    );
+    expect(kinds(planned)).toEqual([
+      "create-pool pool ssd-cow",
+      "migrate container mary",
+      "repoint-profile profile default",
+    ]);
+    expect(planned.launches[0]).toMatchObject({ pool: "ssd-cow", driver: "btrfs" });
+  });
+
+  it("is refused where that is the taOS worker's", () => {
+    const pools = [poolLook("taos-worker-pool", "btrfs")];
+    const profiles = [
+      {
+        name: "default",
+        project: "default",
+        disks: { root: { path: "/", pool: "taos-worker-pool" } },
+        networks: [],
+      },
+    ];
+    const planned = plan({}, own("btrfs", { pools, profiles }));
+    expect(planned.actions.filter(({ kind }) => kind === "create-pool")).toEqual([]);
+    expect(refused(planned)[0]).toContain("belongs to the taOS worker");
+  });
+
+  it("keeps a pool default that this stack made earlier", () => {
+    const pools = [poolLook("ssd", "btrfs"), poolLook("default", "btrfs", { owner: owner("default") })];
+    expect(plan({}, own("btrfs", { pools })).pool.name).toBe("default");
+  });
+
+  it.each<[string, string[], string]>([
+    ["none", [], "incusbr0"],
+    ["one on the bridge that is missing", ["incusbr0"], "incusbr0"],
+  ])("gets a bridge where the profile has %s", (_what, networks, bridge) => {
+    const profiles = [
+      { name: "default", project: "default", disks: { root: { path: "/", pool: "ssd" } }, networks },
+    ];
+    const planned = plan({}, own("btrfs", { profiles }));
+    expect(kinds(planned)).toContain(`create-network network ${bridge}`);
+    expect(planned.launches[0]?.networks).toEqual([bridge]);
+  });
+});
+
+describe("a dir pool with a copy-on-write twin", () => {
+  const pools = [poolLook("default", "dir"), poolLook("default-cow", "btrfs")];
+  const toTwin = { name: "default", project: "default", disks: { root: { path: "/", pool: "default-cow" } } };
+  const stays = (look: HostLook): string =>
+    plan({}, look).remarks.find((remark) => remark.startsWith("pool default stays")) ?? "";
+
+  it("is not called taken over while containers or profiles are on it", () => {
+    expect(stays(board([container("naira", { snapshots: [] })], { pools }))).toBe(
+      "pool default stays dir: pool default-cow is beside it; still on default: naira, profile default, profile user-1000/default.",
+    );
+    const profiles = [{ ...toTwin, networks: ["incusbr0"] }];
+    expect(stays({ ...board([], { pools }), profiles })).toBe(
+      "pool default stays dir: pool default-cow has taken over. It is empty: incus storage delete default frees its space.",
+    );
+    const unread = [poolLook("default", "dir", { leftovers: null }), poolLook("default-cow", "btrfs")];
+    expect(stays({ ...board([], { pools: unread }), profiles })).toBe(
+      "pool default stays dir: pool default-cow has taken over.",
+    );
+  });
+});
+
 describe("agents", () => {
   const mine = (change: Record<string, string> = {}): Partial<InstanceLook> => ({
     config: {

@@ -78,6 +78,8 @@ describe("for every host and config, a plan", () => {
       fc.property(world, (given) => {
         const plan = planOf(given);
         const { removeParked } = given.host.optIn;
+        // What the config asks for cannot be: nothing is applied to such a host.
+        fc.pre(plan.pool.decision?.action !== "refuse");
         fc.pre(
           !plan.actions.some(
             ({ kind, container = "" }) =>
@@ -111,6 +113,31 @@ describe("for every host and config, a plan", () => {
         expect(planOf(structuredClone(given))).toEqual(first);
       }),
       { numRuns: 300 },
+    );
+  });
+
+  it("makes no pool and no bridge beside what the default profile has, unless the config names it", () => {
+    fc.assert(
+      fc.property(world, ({ host, look }) => {
+        const plan = planOf({ host, look });
+        const profile = look.profiles.find(
+          ({ name, project }) => name === "default" && project === "default",
+        );
+        const root = profile?.disks["root"]?.["pool"];
+        const made = plan.actions.filter(({ kind }) => kind === "create-pool" || kind === "recreate-pool");
+        const ours = look.pools.some(({ name, owner: mark }) => name === "default" && mark !== null);
+        if (host.pool.name === undefined && root !== undefined && root !== "default" && !ours)
+          expect(made.filter(({ object }) => !object.endsWith("-cow"))).toEqual([]);
+        if (host.optIn.migrate.length === 0) expect(made.length).toBeLessThan(2);
+        const bridges = plan.actions.filter(({ kind }) => kind === "create-network");
+        if (profile?.networks.includes("br0")) expect(bridges).toEqual([]);
+        const launch = plan.launches.find(({ project }) => project === "default");
+        const repointed = plan.actions.some(
+          ({ kind, detail }) => kind === "repoint-profile" && detail === "default",
+        );
+        if (profile && root !== undefined && !repointed) expect(launch?.pool).toBe(root);
+      }),
+      RUNS,
     );
   });
 

@@ -16,6 +16,7 @@ describe("the report", () => {
     expect(report(planOf(LISTED), "text")).toMatchInlineSnapshot(`
       "orange-1: nothing to do
         pool default: dir, 90.0 GiB free, mode dir
+        launches go to pool default (dir), network incusbr0, by the default profile
         container          pool           prot.     size  snap.  what would happen, or why nothing does
         mary               default (dir)  yes    3.0 GiB      1  nothing: not under optIn.migrate; a migration copies 3.0 GiB,
                                                                  1 snapshot, down about 17 s
@@ -39,6 +40,7 @@ describe("the report", () => {
     expect(report(planOf(raw), "text")).toMatchInlineSnapshot(`
       "orange-1: 5 to do, 1 waiting for an opt-in or a pool, 1 refused
         pool default-cow: btrfs, 50.0 GiB, 50.0 GiB free, mode btrfs
+        launches go to pool default-cow (btrfs), network incusbr0, by the default profile
         container          pool           prot.     size  snap.  what would happen, or why nothing does
         mary               default (dir)  yes    3.0 GiB      1  moves to pool default-cow
         naira (stopped)    default (dir)  yes    2.0 GiB      0  moves to pool default-cow

@@ -97,6 +97,7 @@ const pool = (name: string): fc.Arbitrary<PoolLook> =>
       `/var/lib/incus/storage-pools/${name}`,
       "/srv/incus",
     ),
+    owner: fc.constantFrom(null, null, owner(name)),
     sizes,
     freeBytes: maybe(bytes),
     visible: fc.constantFrom(true, true, true, false),
@@ -200,7 +201,7 @@ const look: fc.Arbitrary<HostLook> = fc
     ownProfiles: fc.boolean(),
     ownImages: fc.boolean(),
     profileRoots: fc.array(maybe(fc.constantFrom(...POOLS)), { minLength: 4, maxLength: 4 }),
-    nics: fc.boolean(),
+    nics: fc.constantFrom("", "incusbr0", "br0"),
     images: fc.subarray([
       { fingerprint: "f1", project: "default", aliases: ["taos-base"], bytes: GIB },
       { fingerprint: "f2", project: "user-1000", aliases: ["taos-openclaw-base"], bytes: GIB },
@@ -229,7 +230,7 @@ const look: fc.Arbitrary<HostLook> = fc
         const rootPool = profileRoots[index * 2 + second];
         const disks: ProfileLook["disks"] =
           exists(rootPool) && rootPool ? { root: { path: "/", pool: rootPool } } : {};
-        return { name, project, disks, hasNetworkInterface: nics };
+        return { name, project, disks, networks: nics ? [nics] : [] };
       }),
     );
     // Incus refuses instances on pools that do not exist.
@@ -281,6 +282,7 @@ const config: fc.Arbitrary<HostConfig> = fc
       {
         driver: fc.constantFrom("auto", "auto", "btrfs", "zfs", "dir"),
         size: fc.constantFrom("6GiB", "30GiB"),
+        name: fc.constant("default"),
       },
       { requiredKeys: ["driver"] },
     ),

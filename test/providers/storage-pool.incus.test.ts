@@ -213,4 +213,63 @@ describe("StoragePool", () => {
     await record.stop();
     expect(record.lifecycle()).toEqual([]);
   });
+
+  describe("that the config does not name", () => {
+    const giveProfile = (of: string): Promise<string> =>
+      d.incus("profile", "device", "add", "default", "disk", "disk", "path=/", `pool=${of}`);
+    const repoint = (to: string): Promise<string> =>
+      d.incus("profile", "device", "set", "default", "disk", `pool=${to}`);
+
+    test("is the default profile's, used and never deleted; it follows the profile", async () => {
+      await d.incus("storage", "create", "ssd", "btrfs", "size=512MiB");
+      await d.incus("storage", "create", "hdd", "btrfs", "size=512MiB");
+      await giveProfile("ssd");
+      const record = await recordEvents(d);
+      const args = { name: "default", isUnnamed: true };
+      expect(await pool.up(args)).toBe("create");
+      expect(pool.state).toMatchObject({ name: "default", pool: "ssd", adopted: true, left: false });
+      expect(await pool.refresh()).toBe(false);
+      expect(await pool.up(args)).toBe("same");
+      await record.stop();
+      expect(record.lifecycle()).toEqual([]);
+      await repoint("hdd");
+      expect(await pool.refresh()).toBe(false);
+      expect(pool.state).toMatchObject({ pool: "hdd", adopted: true });
+      await pool.destroy();
+      expect((await pools()).sort()).toEqual(["hdd btrfs", "ssd btrfs"]);
+    });
+
+    test("is left where it is an empty dir pool with a name of its own", async () => {
+      await d.incus("storage", "create", "ssd", "dir");
+      await giveProfile("ssd");
+      expect(await pool.up({ name: "default", isUnnamed: true })).toBe("create");
+      expect(pool.state).toMatchObject({ pool: "ssd", effectiveDriver: "dir", left: true });
+      expect(await pool.refresh()).toBe(false);
+      expect(await pools()).toEqual(["ssd dir"]);
+    });
+
+    test("has its second pool beside it, which stays the second one once the profile is on it", async () => {
+      await d.incus("storage", "create", "ssd", "dir");
+      await giveProfile("ssd");
+      const args = { name: "default-cow", insteadOf: "default", isUnnamed: true, size: 5 * GIB };
+      const cow = new TestResource(d, "StoragePool", "default-cow");
+      await cow.up(args);
+      expect(cow.state).toMatchObject({ pool: "ssd-cow", effectiveDriver: "btrfs", adopted: false });
+      await repoint("ssd-cow");
+      await pool.up({ name: "default", isUnnamed: true });
+      expect(pool.state).toMatchObject({ pool: "ssd", left: true });
+      expect(await cow.refresh()).toBe(false);
+      expect(await cow.up(args)).toBe("same");
+      await d.incus("storage", "delete", "ssd");
+      expect(await pool.refresh()).toBe(false);
+      expect(pool.state).toMatchObject({ pool: "ssd-cow", adopted: true });
+      expect(await cow.refresh()).toBe(false);
+      expect(await cow.up(args)).toBe("same");
+      await d.incus("profile", "device", "remove", "default", "disk");
+      await pool.destroy();
+      expect(await pools()).toEqual(["ssd-cow btrfs"]);
+      await cow.destroy();
+      expect(await pools()).toEqual([]);
+    });
+  });
 });
