@@ -6,6 +6,7 @@ import { type HostFiles, openHostFiles } from "./host-files.ts";
 import { findLeftovers, findStrays } from "./host-leftovers.ts";
 import { diskKeys, type InstanceLook, instanceLook } from "./host-look-instance.ts";
 import { measureInstances } from "./host-sizes.ts";
+import { unfitness } from "./image-fitness.ts";
 import type { IncusClient } from "./incus/client.ts";
 import { api } from "./incus/paths.ts";
 import * as schemas from "./incus/schemas.ts";
@@ -73,7 +74,8 @@ export interface HostLook {
   pools: PoolLook[];
   instances: InstanceLook[];
   profiles: ProfileLook[];
-  images: { fingerprint: string; project: string; aliases: string[]; bytes: number }[];
+  /** `unfit`: why no container of this host can be made from it; absent where one can. */
+  images: { fingerprint: string; project: string; aliases: string[]; bytes: number; unfit?: string }[];
   networks: { name: string; type: string; managed: boolean }[];
   /** Daemon settings that keep a volume on a pool. */
   daemonVolumes: { setting: string; pool: string; volume: string }[];
@@ -159,12 +161,7 @@ export async function lookAtHost(client: IncusClient, options: LookOptions): Pro
     pools: poolLooks,
     instances: looks.sort((a, b) => a.project.localeCompare(b.project) || a.name.localeCompare(b.name)),
     profiles: profiles.map(profileLook),
-    images: images.map(({ fingerprint, project, aliases, size }) => ({
-      fingerprint,
-      project,
-      aliases: aliases.map(({ name }) => name),
-      bytes: size,
-    })),
+    images: images.map((image) => imageLook(image, server)),
     networks: networks.map(({ name, type, managed }) => ({ name, type, managed })),
     daemonVolumes: daemonVolumes(server.config),
     usableDrivers: await usableDrivers(server, files),
@@ -239,6 +236,18 @@ function noneOn<T>(status: number | undefined, fallback: T): (error: unknown) =>
   return (error) => {
     if (error instanceof IncusApiError && (status === undefined || error.status === status)) return fallback;
     throw error;
+  };
+}
+
+function imageLook(image: schemas.Image, server: schemas.Server): HostLook["images"][number] {
+  const { fingerprint, project, aliases, size } = image;
+  const unfit = unfitness(image, server.environment?.architectures ?? []);
+  return {
+    fingerprint,
+    project,
+    aliases: aliases.map(({ name }) => name),
+    bytes: size,
+    ...(unfit === undefined ? {} : { unfit }),
   };
 }
 

@@ -6,6 +6,7 @@ import { z } from "zod";
 import { changedFields } from "./drift.ts";
 import { IncusApiError, isNotFound, VisibleError } from "./errors.ts";
 import { downloadImage, sha256OfFile } from "./image-download.ts";
+import { unfitness } from "./image-fitness.ts";
 import type { IncusClient } from "./incus/client.ts";
 import {
   deleteImage,
@@ -21,6 +22,7 @@ import { createInstance, deleteInstance, findInstance } from "./incus/instances.
 import { withLock } from "./incus/lock.ts";
 import { findPool, listPools, listWarmFingerprints } from "./incus/pools.ts";
 import type { Image } from "./incus/schemas.ts";
+import { getServer } from "./incus/server.ts";
 import { shared } from "./incus/shared.ts";
 import { ImageAliasName, nearestNames, ObjectName, PoolName } from "./names.ts";
 import { isOfSameStack, OWNER_KEY } from "./ownership.ts";
@@ -53,7 +55,7 @@ export type ImageSource = z.infer<typeof ImageSource>;
  *   source: { url: "https://example.org/taos-base.tar.gz", sha256: "…" } });
  */
 export const WarmImageArgs = CommonArgs.extend({
-  /** `*` is every container image that the host has under an alias. */
+  /** `*` is every image that the host has under an alias and containers of it can be made from. */
   alias: z.union([z.literal("*"), ImageAliasName]),
   project: ObjectName.default("default"),
   pool: PoolName,
@@ -175,18 +177,39 @@ async function fingerprintOfFiles(files: ImageFiles): Promise<string> {
   return hash.digest("hex");
 }
 
-/** Container images of a project that have an alias: what `*` stands for. */
-function aliased(images: readonly Image[], project: string): Image[] {
-  const found = images.filter(
-    (one) => one.project === project && one.type === "container" && one.aliases.length > 0,
+/** Images of a project that have an alias: what `*` stands for, as far as containers of the host can be made from them. */
+async function aliased(client: IncusClient, images: readonly Image[], project: string): Promise<Image[]> {
+  const architectures = await architecturesOf(client);
+  return images
+    .filter((one) => one.project === project && one.aliases.length > 0)
+    .filter((one) => unfitness(one, architectures) === undefined)
+    .sort((a, b) => a.fingerprint.localeCompare(b.fingerprint));
+}
+
+async function architecturesOf(client: IncusClient): Promise<string[]> {
+  return (await shared(client, "server", getServer)).environment?.architectures ?? [];
+}
+
+/** @throws VisibleError where no container of the host can be made from the image; it goes, where this run brought it */
+async function checkFitness(
+  client: IncusClient,
+  args: WarmImageArgs,
+  image: Image | undefined,
+  isNew: boolean,
+): Promise<void> {
+  const reason = image && unfitness(image, await architecturesOf(client));
+  if (!image || reason === undefined) return;
+  const brought = isNew && isOfSameStack(image.properties[OWNER_KEY], args.owner);
+  if (brought) await deleteImage(client, args.project, image.fingerprint, { deadline: 120_000 });
+  throw new VisibleError(
+    `No container can be made from image "${args.alias}": ${reason}. ${brought ? "Give another file or url under images" : "Point the alias at an image for this host, or name another one"}.`,
   );
-  return found.sort((a, b) => a.fingerprint.localeCompare(b.fingerprint));
 }
 
 async function ensureAll(args: WarmImageArgs, client: IncusClient): Promise<WarmImageState> {
   const { owner, pool, project } = args;
   const warm: string[] = [];
-  const images = aliased(await listImages(client), project);
+  const images = await aliased(client, await listImages(client), project);
   for (const { fingerprint, aliases } of images) {
     const label = aliases[0]?.name ?? fingerprint;
     if (await ensureWarm(client, { fingerprint, project, pool, owner, label })) warm.push(fingerprint);
@@ -205,7 +228,8 @@ async function ensureAll(args: WarmImageArgs, client: IncusClient): Promise<Warm
 async function ensure(args: WarmImageArgs, client: IncusClient, reimport: boolean): Promise<WarmImageState> {
   if (args.alias === "*") return ensureAll(args, client);
   return withLock(`image:${client.key}:${args.project}:${args.alias}`, async () => {
-    let fingerprint = (await findImageAlias(client, args.project, args.alias))?.target;
+    const before = (await findImageAlias(client, args.project, args.alias))?.target;
+    let fingerprint = before;
     if (args.source && (fingerprint === undefined || reimport)) {
       fingerprint = await importImage(client, args, args.source);
     }
@@ -217,6 +241,7 @@ async function ensure(args: WarmImageArgs, client: IncusClient, reimport: boolea
       );
     }
     const image = await findImage(client, args.project, fingerprint);
+    await checkFitness(client, args, image, before === undefined);
     const imported = isOfSameStack(image?.properties[OWNER_KEY], args.owner);
     const { owner, pool, project } = args;
     const warm = await ensureWarm(client, { fingerprint, project, pool, owner, label: args.alias });
@@ -269,7 +294,7 @@ const lifecycle: Lifecycle<WarmImageArgs, WarmImageState> = {
     ]);
     const found =
       state.alias === "*"
-        ? aliased(images, state.project)
+        ? await aliased(client, images, state.project)
         : images.filter(
             (one) => one.project === state.project && one.aliases.some(({ name }) => name === state.alias),
           );

@@ -12,13 +12,18 @@ export function planImages(
   const findings = { ...noFindings(), missing: new Set<string>() };
   const project = imageProject(look, host.project);
   const aliases = look.images.filter((image) => image.project === project).flatMap((image) => image.aliases);
-  const found = new Set(
-    look.images.flatMap((image) => (image.project === project ? image.aliases.slice(0, 1) : [])),
-  );
-  const listed = host.images.flatMap((image) =>
-    image.alias === "*" ? [...found].map((alias) => ({ alias })) : [image],
-  );
-  for (const { alias, source } of listed as HostConfig["images"]) {
+  const listed: HostConfig["images"] = host.images.flatMap((image) => {
+    if (image.alias !== "*") return [image];
+    const own = look.images.filter((one) => one.project === project && one.aliases.length > 0);
+    for (const {
+      aliases: [alias = ""],
+      unfit,
+    } of own)
+      if (unfit !== undefined) findings.remarks.push(`image ${alias} is left out of "*": ${unfit}`);
+    const fitting = new Set(own.flatMap(({ aliases: names, unfit }) => (unfit ? [] : names.slice(0, 1))));
+    return [...fitting].map((alias) => ({ alias }));
+  });
+  for (const { alias, source } of listed) {
     const object = `image ${alias}`;
     const image = look.images.find((one) => one.project === project && one.aliases.includes(alias));
     if (!image && !source) {
@@ -29,6 +34,14 @@ export function planImages(
         object,
         reason: "it is not on the host, and the config names no file or url for it",
         remedy: `${near.length > 0 ? `On the host: ${near.join(", ")}. ` : ""}Import it there, or give it a file or url under images.`,
+      });
+    } else if (image?.unfit !== undefined) {
+      findings.missing.add(alias);
+      findings.refusals.push({
+        severity: "error",
+        object,
+        reason: `no container can be made from it: ${image.unfit}`,
+        remedy: "Point the alias at an image for this host (incus image alias), or name another one.",
       });
     } else if (!effective) {
       findings.refusals.push({

@@ -428,6 +428,30 @@ describe("agents", () => {
   });
 });
 
+describe("an image that no container can be made from", () => {
+  const images = [
+    { fingerprint: "f1", project: "default", aliases: ["taos-base"], bytes: GIB },
+    { fingerprint: "f2", project: "default", aliases: ["arm"], bytes: GIB, unfit: "it is for aarch64" },
+  ];
+  const look = board([], { pools: [poolLook("default", "btrfs")], images });
+
+  it("is left out of * with a remark", () => {
+    const planned = plan({ images: ["*"] }, look);
+    expect(kinds(planned)).toEqual(["warm-image image taos-base"]);
+    expect(planned.refusals).toEqual([]);
+    expect(planned.remarks).toContain('image arm is left out of "*": it is for aarch64');
+  });
+
+  it("is an error where it is named, and so its agents wait", () => {
+    const planned = plan({ agents: { iris: { image: "arm" } } }, look);
+    expect(planned.actions).toEqual([]);
+    expect(refused(planned)).toEqual([
+      "error: image arm: no container can be made from it: it is for aarch64",
+      "held: container iris: it waits for its image",
+    ]);
+  });
+});
+
 describe("parked copies", () => {
   const parked = on("default", "mary-parked-2f47f9a1", {
     status: "Stopped",

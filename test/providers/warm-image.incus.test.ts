@@ -1,11 +1,14 @@
 import { copyFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { parseHosts } from "../../infra/config.ts";
+import { gatherFacts } from "../../infra/facts.ts";
+import { planHosts } from "../../infra/plan.ts";
 import { ProviderError, type ProviderProcess, startProvider } from "../pulumi/provider-process.ts";
 import { type IncusDaemon, startDaemon } from "../testbed/daemon.ts";
 import { recordEvents } from "../testbed/events.ts";
 import { type Site, serveFile } from "../testbed/https-site.ts";
-import { importImage, sha256, type TestImage, testImage } from "../testbed/images.ts";
+import { importImage, importUnfitImage, sha256, type TestImage, testImage } from "../testbed/images.ts";
 import { TestResource } from "./resource.ts";
 
 const WANTED = { alias: "taos-base", pool: "default" };
@@ -156,6 +159,53 @@ describe("WarmImage", () => {
     await warm.up(WANTED);
     expect(await unpacked()).toEqual([fingerprint]);
     expect(await instances()).toEqual([]);
+  });
+
+  describe("that no container of the host can be made from", () => {
+    const both = async (): Promise<void> => {
+      await importUnfitImage(d, "foreign", "other architecture");
+      await importUnfitImage(d, "machine", "virtual machine");
+    };
+
+    test("is left out of *", async () => {
+      const fingerprint = await importImage(d, "taos-base");
+      await both();
+      expect(await warm.up({ ...WANTED, alias: "*" })).toBe("create");
+      expect(await unpacked()).toEqual([fingerprint]);
+      expect(await warm.refresh()).toBe(false);
+      expect(await warm.up({ ...WANTED, alias: "*" })).toBe("same");
+      const hosts = parseHosts({ orange: { connection: `unix:${d.socketPath}`, images: ["*"] } });
+      const [plan] = planHosts(hosts, await gatherFacts(hosts), { project: "p", stack: "s" }).hosts;
+      expect(plan?.refusals).toEqual([]);
+      expect(plan?.actions.filter(({ kind }) => kind === "warm-image")).toEqual([]);
+      expect(plan?.remarks).toEqual(
+        expect.arrayContaining([
+          expect.stringMatching(/^image foreign is left out of "\*": it is for \w+, and the host runs /),
+          'image machine is left out of "*": it is an image of virtual machines',
+        ]),
+      );
+    });
+
+    test.each(["foreign", "machine"])("is refused where its alias %s is named", async (alias) => {
+      await both();
+      await expect(warm.up({ ...WANTED, alias })).rejects.toThrow(
+        new RegExp(`No container can be made from image "${alias}": it is `),
+      );
+      expect(await unpacked()).toEqual([]);
+      expect(await images()).toHaveLength(2);
+    });
+
+    test("is taken off the host again where it was brought from a file", async () => {
+      await importUnfitImage(d, "foreign", "other architecture");
+      await d.incus("image", "export", "foreign", join(d.dataDir, "foreign"));
+      await d.incus("image", "delete", "foreign");
+      const source = {
+        metadata: join(d.dataDir, "foreign"),
+        rootfs: join(d.dataDir, "foreign.root"),
+      };
+      await expect(warm.up({ ...WANTED, source })).rejects.toThrow(/Give another file or url under images/);
+      expect(await images()).toEqual([]);
+    });
   });
 
   test("on a dir pool is left as it is: there is nothing to warm", async () => {

@@ -89,6 +89,31 @@ export async function importImage(daemon: IncusDaemon, alias: string, image?: Bi
   return fingerprint;
 }
 
+/** What keeps an image from being made a container of. */
+export type Unfit = "other architecture" | "virtual machine";
+
+/** Imports an image that no container of this machine can be made from. */
+export async function importUnfitImage(daemon: IncusDaemon, alias: string, kind: Unfit): Promise<void> {
+  const { metadataFile, rootfsFile } = await testImage();
+  const work = await mkdtemp(join(daemon.dataDir, "unfit-"));
+  if (kind === "virtual machine") {
+    // Incus goes by the first bytes: those of qcow2.
+    const disk = join(work, "disk.qcow2");
+    await writeFile(disk, Buffer.concat([Buffer.from("QFI\xfb", "latin1"), Buffer.alloc(1024)]));
+    await daemon.incus("image", "import", metadataFile, disk, "--alias", alias);
+    return;
+  }
+  await mkdir(join(work, "templates"));
+  for (const [name, { text }] of Object.entries(templates))
+    await writeFile(join(work, "templates", name), text);
+  await writeFile(
+    join(work, "metadata.yaml"),
+    metadata(process.arch === "arm64" ? "s390x" : "aarch64", "foreign"),
+  );
+  await packMetadata(work);
+  await daemon.incus("image", "import", join(work, "metadata.tar"), rootfsFile, "--alias", alias);
+}
+
 /** The sha256 of one or more files, read one after the other, in hexadecimal. */
 export async function sha256(...files: string[]): Promise<string> {
   const hash = createHash("sha256");
