@@ -164,6 +164,7 @@ const OPT_IN_SCOPE = {
   migrate: ["containers"],
   pinRoot: ["containers"],
   forceStop: ["containers"],
+  undo: ["containers"],
   replace: ["agents"],
   removeParked: ["containers", "agents"],
 } as const;
@@ -178,7 +179,19 @@ function optInIssues(host: ParsedHost): ConfigIssue[] {
       issues.push({ path: ["optIn", option, index], reason: notListed(name, sections, known) });
     });
   }
-  return issues;
+  return [...issues, ...contradictions(host)];
+}
+
+/** What an undo cannot be asked for beside. */
+function contradictions({ optIn }: ParsedHost): ConfigIssue[] {
+  return optIn.undo.flatMap((name, index) =>
+    (["migrate", "removeParked"] as const)
+      .filter((other) => optIn[other].includes(name))
+      .map((other) => ({
+        path: ["optIn", "undo", index],
+        reason: `${quote(name)} is under optIn.${other}, too, which is the opposite. Take it out of one of them`,
+      })),
+  );
 }
 
 function notListed(name: string, sections: readonly string[], known: string[]): string {

@@ -257,6 +257,8 @@ const OptIn = strict({
   pinRoot: Names,
   /** Agents that may be made anew from their image; the old one is parked. */
   replace: Names,
+  /** Containers to put back on the kept source of their migration; what was written since is parked. */
+  undo: Names,
   /** Names whose parked copy may be deleted. */
   removeParked: Names,
   /** Containers that may be killed where they do not stop in time. */

@@ -29,6 +29,10 @@ export async function gatherFacts(
       const look = await lookAtHost(clientFor(host.connection), {
         deadline,
         sizes,
+        undo: host.optIn.undo.map((name) => ({
+          name,
+          project: host.containers[name]?.project ?? host.project,
+        })),
         ...(signal ? { signal } : {}),
       });
       return [host.name, { look }];

@@ -115,6 +115,7 @@ export class Host extends pulumi.ComponentResource {
           // Named only for a container that is to move: the others' resources stay the same beside it.
           ...(optIn.migrate.includes(name) ? { migrate: true, target: container.pool ?? serving.pool } : {}),
           pinRoot: optIn.pinRoot.includes(name),
+          undo: optIn.undo.includes(name),
           removeParked: optIn.removeParked.includes(name),
           forceStop: optIn.forceStop.includes(name),
           stopTimeout: container.stopTimeout,

@@ -1,4 +1,5 @@
 import { parseBytes } from "./bytes.ts";
+import type { WrittenSince } from "./host-written.ts";
 import type { Instance, Profile } from "./incus/schemas.ts";
 import { type CountedLimits, countedLimits } from "./project-limits.ts";
 import { rootDisk } from "./root-disk.ts";
@@ -36,6 +37,8 @@ export interface InstanceLook {
   snapshotBytes: number | null;
   /** Mount points of the host below its volume, which a copy or a deletion would go into; absent where there are none. */
   mounts?: string[];
+  /** What an undo of its migration would put aside; only where that was asked for. */
+  writtenSince?: WrittenSince;
 }
 
 const PLAIN_KEYS = ["volatile.base_image", "volatile.uuid", "volatile.uuid.generation", "boot.autostart"];

@@ -6,6 +6,7 @@ import { type HostFiles, openHostFiles } from "./host-files.ts";
 import { findLeftovers, findStrays } from "./host-leftovers.ts";
 import { diskKeys, type InstanceLook, instanceLook } from "./host-look-instance.ts";
 import { measureInstances } from "./host-sizes.ts";
+import { addWrittenSince } from "./host-written.ts";
 import { unfitness } from "./image-fitness.ts";
 import type { IncusClient } from "./incus/client.ts";
 import { api } from "./incus/paths.ts";
@@ -98,6 +99,8 @@ export interface LookOptions {
   deadline: number;
   /** Measure instance volumes on `dir` pools (du); takes time on slow media. */
   sizes: boolean;
+  /** Containers of which it is counted what was written since their migration. */
+  undo?: readonly { project: string; name: string }[];
   signal?: AbortSignal;
 }
 
@@ -142,6 +145,8 @@ export async function lookAtHost(client: IncusClient, options: LookOptions): Pro
     instanceLook(instance, profiles, ownProfiles.has(instance.project) ? instance.project : "default"),
   );
   if (files) await addMounts(looks, files);
+  if (files && options.undo)
+    await addWrittenSince(looks, files, options.undo, Math.max(1, until - Date.now()));
   if (files && options.sizes)
     await measureInstances(looks, poolLooks, files, Math.max(1, until - Date.now()));
   return {

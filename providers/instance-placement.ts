@@ -5,7 +5,7 @@ import type { IncusClient } from "./incus/client.ts";
 import { listInstances } from "./incus/instances.ts";
 import type { Instance } from "./incus/schemas.ts";
 import { shared } from "./incus/shared.ts";
-import { concludeWithdrawn, migrate } from "./migration/engine.ts";
+import { concludeWithdrawn, migrate, rollBack } from "./migration/engine.ts";
 import { changeInstance } from "./migration/instance-patch.ts";
 import type { MoveRequest } from "./migration/move.ts";
 import { observationOf } from "./migration/observation.ts";
@@ -51,6 +51,8 @@ export const InstancePlacementArgs = CommonArgs.extend({
   migrate: z.boolean().default(false),
   /** Opt-in: a local root disk that names the pool the container is on. No stop, no data. @default false */
   pinRoot: z.boolean().default(false),
+  /** Opt-in: go back to the parked source of its migration; what was written since is parked. @default false */
+  undo: z.boolean().default(false),
   /** Opt-in: delete the parked source. @default false */
   removeParked: z.boolean().default(false),
   /** Opt-in: kill the container where it ignores the stop signal. @default false */
@@ -73,6 +75,8 @@ export interface InstancePlacementState extends InstancePlacementArgs, CommonSta
   inheritsRoot: boolean;
   /** Parked sources of it, by name. */
   parked: string[];
+  /** Whether there is a kept source that an undo goes back to. */
+  undoable?: boolean | undefined;
   /** State of an interrupted migration. */
   unfinished?: MigrationState | undefined;
 }
@@ -81,6 +85,8 @@ const instancePlacement: Lifecycle<InstancePlacementArgs, InstancePlacementState
   args: InstancePlacementArgs,
 
   check(args) {
+    if (args.migrate && args.undo)
+      return [{ property: "undo", reason: `"${args.name}" cannot be migrated and put back at once` }];
     if (args.migrate && args.target === undefined) {
       return [
         { property: "target", reason: `"${args.name}" is to be migrated, but no target pool is given` },
@@ -121,6 +127,7 @@ const instancePlacement: Lifecycle<InstancePlacementArgs, InstancePlacementState
 /** Whether an opt-in asks for something that is not so yet. */
 function isWanted(state: InstancePlacementState, args: InstancePlacementArgs): boolean {
   if (state.unfinished !== undefined) return true;
+  if (args.undo && state.undoable) return true;
   if (args.migrate && state.pool !== args.target) return true;
   if (args.pinRoot && state.inheritsRoot) return true;
   return args.removeParked && state.parked.length > 0;
@@ -138,7 +145,7 @@ async function look(args: InstancePlacementArgs, client: IncusClient): Promise<I
     args.name,
   );
   const hint = parked
-    ? `Its parked source "${parked}" is there; "incus rename ${parked} ${args.name}" brings it back.`
+    ? `Its parked source "${parked}" is there; "incus rename ${parked} ${args.name}" gives it its name back.`
     : elsewhere
       ? `Project "${elsewhere.project}" has one: set "project".`
       : near.length > 0
@@ -162,6 +169,7 @@ function observed(args: InstancePlacementArgs, all: readonly Instance[]): Instan
     status: instance.status,
     inheritsRoot: inheritsRoot(instance),
     parked: parkedNamesOf(instances, args.name),
+    undoable: seen.kept !== undefined,
     ...(state === "settled" ? {} : { unfinished: state }),
   };
 }
@@ -187,7 +195,8 @@ async function bring(
       ...{ forceStop: args.forceStop, stopTimeout: args.stopTimeout, health: args.health },
       ...{ migrateParallel: args.migrateParallel, owner: args.owner },
     };
-    if (args.migrate) await migrate(client, request, { progress });
+    if (args.undo) await rollBack(client, request, { progress });
+    else if (args.migrate) await migrate(client, request, { progress });
     else if (before.unfinished !== undefined) await concludeWithdrawn(client, request, { progress });
     if (args.pinRoot) await pinRoot(client, ref);
   } catch (error) {

@@ -6,6 +6,7 @@ import { parkedOf } from "./parked.ts";
 import type { EffectivePool } from "./pools.ts";
 import { WORKER_POOL } from "./remarks.ts";
 import { type ContainerPlan, noFindings, type Refusal } from "./types.ts";
+import { planUndo } from "./undo.ts";
 
 /** Containers listed under `containers`: found, and migrated, pinned or left. Nothing is done to any other. */
 export function planContainers(
@@ -23,12 +24,15 @@ export function planContainers(
       plan.refusals.push(notFound(look, container.project, name));
       continue;
     }
-    const wanted = host.optIn.migrate.includes(name) || host.optIn.pinRoot.includes(name);
+    const { migrate, pinRoot, undo } = host.optIn;
+    const wanted = [migrate, pinRoot, undo].some((names) => names.includes(name));
     if (wanted && instance.root?.pool === WORKER_POOL) {
       plan.refusals.push(onWorkerPool(qualifiedName({ ...instance, name })));
       continue;
     }
-    if (host.optIn.migrate.includes(name)) {
+    if (host.optIn.undo.includes(name)) {
+      planUndo(plan, look, instance, name, interrupted !== undefined);
+    } else if (host.optIn.migrate.includes(name)) {
       planMigration(plan, {
         look,
         container,
@@ -68,7 +72,7 @@ function onWorkerPool(container: string): Refusal {
     object: `container ${container}`,
     container,
     reason: `it is on pool ${WORKER_POOL}, which belongs to the taOS worker and is never touched`,
-    remedy: "Take it out of optIn.migrate and optIn.pinRoot.",
+    remedy: "Take it out of optIn.migrate, optIn.pinRoot and optIn.undo.",
   };
 }
 

@@ -14,6 +14,7 @@ import type { Action, ContainerRow, Cost, Refusal } from "./types.ts";
 
 const ACTION_WORDS: Partial<Record<Action["kind"], string>> = {
   "conclude-migration": "its migration is ended",
+  "undo-migration": "goes back to its kept source",
   "create-agent": "is completed",
   "replace-agent": "is made anew",
   "delete-agent": "is deleted",
@@ -88,7 +89,7 @@ function whyNot(
   migration: Cost | null,
 ): string | null {
   const parked = parkedOf(instance);
-  if (parked !== null) return `kept source of ${parked}; optIn.removeParked deletes it`;
+  if (parked !== null) return `kept for ${parked}; optIn.removeParked deletes it`;
   const moving = migrationOf(instance);
   if (moving !== null && moving !== instance.name) return `belongs to the migration of ${moving}`;
   if (migration === null) return null;

@@ -15,6 +15,7 @@ export type ActionKind =
   | "delete-agent"
   | "migrate"
   | "conclude-migration"
+  | "undo-migration"
   | "pin-root"
   | "remove-parked";
 

@@ -48,6 +48,7 @@ const JournalMark = z.object({ name: z.string().min(1), ...Identity.partial().sh
 const ParkedMark = z.object({
   name: z.string().min(1),
   reason: z.string().optional(),
+  at: z.string().optional(),
   owner: z.string().optional(),
   originals: z.object({ config: z.record(z.string(), z.string()) }).optional(),
 });
@@ -66,11 +67,14 @@ export function migrationMarkOf(instance: {
   return standing === "own" || (standing === "past" && mark.name === instance.name) ? mark.name : undefined;
 }
 
-/** The container whose kept source an instance is, by its record (`user.taos.parked`). */
-export function parkedMarkOf(instance: { name: string; config: Record<string, string> }): string | undefined {
+/** The container that an instance was put aside for, why and when, by its record (`user.taos.parked`). */
+export function parkedMarkOf(instance: {
+  name: string;
+  config: Record<string, string>;
+}): { name: string; reason?: string | undefined; at?: string | undefined } | undefined {
   const mark = parse(instance.config[PARKED_KEY] ?? "", ParkedMark);
   if (!mark || mark.name === instance.name) return undefined;
-  return standingOf(instance, parkedIdentity(mark.originals?.config)) === "own" ? mark.name : undefined;
+  return standingOf(instance, parkedIdentity(mark.originals?.config)) === "own" ? mark : undefined;
 }
 
 /**

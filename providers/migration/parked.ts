@@ -41,7 +41,7 @@ export function parkedNamesOf(instances: readonly Instance[], name: string): str
     .filter(
       (instance) =>
         parkedRecordOf(instance) !== undefined &&
-        parkedMarkOf(instance) === name &&
+        parkedMarkOf(instance)?.name === name &&
         !instance.config[JOURNAL_KEY],
     )
     .map((instance) => instance.name)
@@ -160,7 +160,7 @@ async function requireRemovable(client: IncusClient, ref: InstanceRef, parked: I
   const refuse = (reason: string): never => {
     throw new VisibleError(`Refusing to delete "${parked.name}": ${reason}`);
   };
-  if (!found || parkedMarkOf(found.value) !== ref.name)
+  if (!found || parkedMarkOf(found.value)?.name !== ref.name)
     return refuse("it is no parked instance any more. Run again.");
   if (!named || parkedRecordOf(named.value))
     return refuse(`there is no instance "${ref.name}", so it may hold the only copy of its data.`);

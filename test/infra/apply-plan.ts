@@ -4,10 +4,12 @@ import {
   type HostLook,
   type InstanceLook,
   isCopyOnWrite,
+  keptSourceOf,
   OWNER_KEY,
   type PoolLook,
   qualifiedName,
   realSize,
+  undoneName,
 } from "../../providers/index.ts";
 import { loopSizes, owner, rootDevice, settled, UNSIZED, type World } from "./world.ts";
 
@@ -139,6 +141,24 @@ function applyToContainer(look: HostLook, action: Action, { host }: World): Host
       if (!it) throw new Error("nothing to conclude");
       const { "user.taos.migration": _journal, ...config } = it.config;
       return { ...look, instances: [...others, { ...it, config }] };
+    }
+    case "undo-migration": {
+      const ended = look.instances.map((instance) => {
+        const { "user.taos.migration": journal, ...config } = instance.config;
+        const isOfIt = instance.project === project && journal?.includes(`"name":"${name}"`);
+        return isOfIt ? { ...instance, config } : instance;
+      });
+      const kept = keptSourceOf(ended, project, name)?.instance;
+      if (!kept) return { ...look, instances: ended };
+      const { "user.taos.parked": _parked, ...config } = kept.config;
+      const mark = { "user.taos.parked": JSON.stringify({ name, reason: "undone" }) };
+      const instances = ended.map((instance): InstanceLook => {
+        if (instance === kept) return { ...kept, name, config };
+        if (instance.name !== name || instance.project !== project) return instance;
+        const aside = undoneName(name, instance.config["volatile.uuid"] ?? "");
+        return { ...instance, name: aside, status: "Stopped", config: { ...instance.config, ...mark } };
+      });
+      return { ...look, instances };
     }
     case "migrate": {
       if (!it) throw new Error("nothing to migrate");

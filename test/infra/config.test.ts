@@ -30,7 +30,7 @@ describe("a config", () => {
       images: [],
       containers: {},
       agents: {},
-      optIn: { migrate: [], pinRoot: [], replace: [], removeParked: [], forceStop: [] },
+      optIn: { migrate: [], pinRoot: [], replace: [], undo: [], removeParked: [], forceStop: [] },
       migrateParallel: 1,
     });
   });
@@ -132,6 +132,11 @@ describe("a mistake is refused with its path and the way out", () => {
       "two idmaps",
       agent({ idmapUid: 1000, config: { "raw.idmap": "both 1 1" } }),
       "set either raw.idmap or idmapUid",
+    ],
+    [
+      "an undo beside its opposite",
+      host({ containers: { mary: {} }, optIn: { migrate: ["mary"], undo: ["mary"] } }),
+      'optIn.undo[0]: "mary" is under optIn.migrate, too, which is the opposite',
     ],
     ["idmap to root", agent({ idmapUid: 0 }), "orange-1.agents.iris.idmapUid: must not be root of the host"],
     [

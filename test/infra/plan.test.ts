@@ -31,6 +31,8 @@ function isAllowed({ host, look }: World, action: HostPlan["actions"][number]): 
       return optIn.migrate.includes(name);
     case "conclude-migration":
       return host.containers[name] !== undefined && live?.config["user.taos.migration"] !== undefined;
+    case "undo-migration":
+      return optIn.undo.includes(name);
     case "pin-root":
       return optIn.pinRoot.includes(name);
     case "remove-parked": {
@@ -174,7 +176,11 @@ describe("for every host and config, a plan", () => {
           const heirs = after.instances.filter(
             (one) =>
               one.project === instance.project &&
-              (one.name === instance.name || one.name.startsWith(`${instance.name}-parked-`)),
+              (one.name === instance.name ||
+                one.name.startsWith(`${instance.name}-parked-`) ||
+                one.name.startsWith(`${instance.name}-undone-`) ||
+                (instance.name === `${one.name}-parked-2f47f9a1` &&
+                  given.host.optIn.undo.includes(one.name))),
           );
           expect(
             heirs.some(({ snapshots }) => instance.snapshots.every((name) => snapshots.includes(name))),

@@ -163,14 +163,15 @@ function instanceOf(one: Draft, profiles: ProfileLook[], ownProfiles: boolean): 
   const poolName = one.ownRoot ?? inherited ?? "default";
   const profile = one.ownRoot === null && giver !== undefined ? giver : null;
   const parked = one.mark === "parked";
-  const config: Record<string, string> = {};
+  const config: Record<string, string> = { "volatile.uuid": UUID };
   if (one.mark.endsWith("agent")) {
     config[OWNER_KEY] = owner(one.name);
     config["user.taos.image"] = one.image;
     config["user.taos.protected"] = String(one.mark !== "unprotected agent");
     if (one.mark === "unfinished agent") config["user.taos.stage"] = "created";
   }
-  if (parked) config["user.taos.parked"] = JSON.stringify({ name: one.name });
+  if (parked)
+    config["user.taos.parked"] = JSON.stringify({ name: one.name, reason: "migrated", at: PARKED_AT });
   if (one.mark === "migrating")
     config["user.taos.migration"] = JSON.stringify({ role: "source", name: one.name });
   return {
@@ -268,13 +269,19 @@ const agent = fc.record(
   { requiredKeys: ["image"] },
 );
 
+/** Of every instance: a parked source and its successor have the same. */
+const UUID = "2f47f9a1-10c2-4ea2-bdf4-01f64f5de095";
+
+/** When parked sources were parked. */
+const PARKED_AT = "2026-11-01T10:00:00.000Z";
+
 /** Splits names in two lists, since none may be under both. */
 const config: fc.Arbitrary<HostConfig> = fc
   .record({
     names: fc.uniqueArray(fc.tuple(fc.constantFrom(...NAMES), fc.boolean()), { selector: ([name]) => name }),
     containers: fc.array(container, { minLength: NAMES.length, maxLength: NAMES.length }),
     agents: fc.array(agent, { minLength: NAMES.length, maxLength: NAMES.length }),
-    picks: fc.array(fc.array(fc.boolean(), { minLength: 4, maxLength: 4 }), {
+    picks: fc.array(fc.array(fc.boolean(), { minLength: 5, maxLength: 5 }), {
       minLength: NAMES.length,
       maxLength: NAMES.length,
     }),
@@ -298,6 +305,7 @@ const config: fc.Arbitrary<HostConfig> = fc
     );
     const picked = (entries: readonly (readonly [string, unknown])[], option: number): string[] =>
       entries.map(([name]) => name).filter((name) => picks[NAMES.indexOf(name)]?.[option]);
+    const undo = picked(listed, 4);
     const { size, ...pool } = wanted;
     const raw = {
       pool: { ...pool, ...(size !== undefined && pool.driver !== "dir" ? { size } : {}) },
@@ -306,10 +314,11 @@ const config: fc.Arbitrary<HostConfig> = fc
       containers: Object.fromEntries(listed),
       agents: Object.fromEntries(created),
       optIn: {
-        migrate: picked(listed, 0),
+        migrate: picked(listed, 0).filter((name) => !undo.includes(name)),
         pinRoot: picked(listed, 1),
         replace: picked(created, 2),
-        removeParked: picked([...listed, ...created], 3),
+        removeParked: picked([...listed, ...created], 3).filter((name) => !undo.includes(name)),
+        undo,
       },
     };
     const parsed = parseHosts({ [HOST]: raw })[HOST];

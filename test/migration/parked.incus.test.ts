@@ -92,6 +92,37 @@ describe("a parked source", () => {
   });
 });
 
+describe("optIn.undo", () => {
+  it("goes back to the parked source, as preview says, and is quiet afterwards", {
+    timeout: 150_000,
+  }, async () => {
+    const moved = await instanceOf(d, "mary");
+    await shell(d, "mary", "echo later >/srv/later");
+    const parked = await manifest(rootOf(d, "default", await instanceOf(d, parkedOf(moved))));
+    await stack.setHosts(await hosts({ migrate: [], undo: ["mary"] }));
+    const preview = await stack.preview();
+    const aside = parkedOf(moved).replace("parked", "undone");
+    const said = preview.output.replaceAll(/\s+/g, " ");
+    expect(said).toContain(`container mary: undo-migration: goes back to its source of 20`);
+    expect(said).toMatch(new RegExp(`what was written since \\(\\d+ files?, [^)]+\\) is kept as ${aside}`));
+    const up = await stack.up();
+    expect(errorsOf(up)).toBe("");
+    expect(await placesOf(d)).toEqual([
+      "mary Running default",
+      `${aside} Stopped default-cow`,
+      "naira Running default",
+    ]);
+    const mary = await instanceOf(d, "mary");
+    expect(keptOf(mary)).toEqual(keptOf(before));
+    const ignore = (path: string): boolean => /^(dev|etc\/resolv\.conf)/.test(path);
+    expect(diffManifests(parked, await manifest(rootOf(d, "default", mary)), { ignore })).toEqual([]);
+    expect((await manifest(rootOf(d, "default-cow", await instanceOf(d, aside)))).has("srv/later")).toBe(
+      true,
+    );
+    expect(changesOf(await stack.up())).toEqual([]);
+  });
+});
+
 describe("moving back", () => {
   it("to the dir pool, once the parked source is gone", { timeout: 150_000 }, async () => {
     await stack.setHosts(await hosts({ migrate: ["mary"], removeParked: ["mary"] }, "default"));

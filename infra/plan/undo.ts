@@ -1,0 +1,94 @@
+import {
+  formatBytes,
+  type HostLook,
+  type InstanceLook,
+  isSuccessor,
+  keptSourceOf,
+  qualifiedName,
+  undoneName,
+} from "@taos-hosts/providers";
+import { findInstance } from "./lookup.ts";
+import { migrationOf } from "./parked.ts";
+import { WORKER_POOL } from "./remarks.ts";
+import type { ContainerPlan } from "./types.ts";
+
+/** Plans that a container goes back to the kept source of its migration, or says why not. */
+export function planUndo(
+  plan: ContainerPlan,
+  look: HostLook,
+  instance: InstanceLook,
+  name: string,
+  interrupted: boolean,
+): void {
+  const container = qualifiedName({ project: instance.project, name });
+  const object = `container ${container}`;
+  const kept = keptSourceOf(look.instances, instance.project, name);
+  if (!kept && !interrupted) return;
+  const isUnderWay = kept !== undefined && migrationOf(kept.instance) === name;
+  const problem = !kept || isUnderWay ? undefined : undoProblem(look, instance, kept.instance);
+  if (problem) {
+    plan.refusals.push({ severity: "error", object, container, ...problem });
+    return;
+  }
+  plan.actions.push({
+    kind: "undo-migration",
+    object,
+    container,
+    ...(kept?.instance.root ? { pool: kept.instance.root.pool } : {}),
+    reason: interrupted || !kept ? "what was begun is finished or taken back" : reasonOf(instance, kept),
+  });
+}
+
+function reasonOf(instance: InstanceLook, kept: { instance: InstanceLook; since: string }): string {
+  const { files, bytes } = instance.writtenSince ?? { files: null, bytes: null };
+  const amount =
+    files === null || bytes === null
+      ? "how much is not known"
+      : `${files} file${files === 1 ? "" : "s"}, ${formatBytes(bytes)}`;
+  const aside = undoneName(instance.name, instance.config["volatile.uuid"] ?? "");
+  return `goes back to its source of ${kept.since}, kept as ${kept.instance.name} on pool ${kept.instance.root?.pool ?? ""}; what was written since (${amount}) is kept as ${aside}`;
+}
+
+function undoProblem(
+  look: HostLook,
+  instance: InstanceLook,
+  kept: InstanceLook,
+): { reason: string; remedy: string } | undefined {
+  if (!/^[0-9a-f-]{36}$/.test(instance.config["volatile.uuid"] ?? "")) {
+    return { reason: "it has no volatile.uuid", remedy: "Start it once with this Incus, then run again." };
+  }
+  if (kept.root?.pool === WORKER_POOL) {
+    return {
+      reason: `its kept source is on pool ${WORKER_POOL}, which belongs to the taOS worker and is never touched`,
+      remedy: "Take it out of optIn.undo.",
+    };
+  }
+  if (!isSuccessor(instance, kept)) {
+    return {
+      reason: `it is not the instance that took over from ${kept.name} (its volatile.uuid differs)`,
+      remedy: `Give it another name, and: incus rename ${kept.name} ${instance.name}`,
+    };
+  }
+  if (!look.filesReadable) {
+    return {
+      reason: "the host's files cannot be read over this connection",
+      remedy: "Run on the host itself as root, with connection: unix.",
+    };
+  }
+  if (kept.status !== "Stopped")
+    return { reason: `its kept source ${kept.name} runs`, remedy: "Stop it (incus stop), then run again." };
+  if (instance.status !== "Running" && instance.status !== "Stopped") {
+    return {
+      reason: `it is neither running nor stopped but ${instance.status}`,
+      remedy: "Start or stop it, then run again.",
+    };
+  }
+  const aside = undoneName(instance.name, instance.config["volatile.uuid"] ?? "");
+  if (findInstance(look, instance.project, aside)) {
+    return {
+      reason: `the name ${aside} for what was written since is taken by an earlier undo`,
+      remedy: "Name it under optIn.removeParked (and not under undo) for one run, or rename that instance.",
+    };
+  }
+  return undefined;
+}
