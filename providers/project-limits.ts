@@ -41,7 +41,7 @@ const ProjectState = z.object({
 });
 
 /** The rules that a project's own config makes, without its usage. */
-export function projectRulesOf(config: Record<string, string>): ProjectRules {
+function projectRulesOf(config: Record<string, string>): ProjectRules {
   const rules =
     Object.keys(config).some((key) => key.startsWith("limits.")) || config["restricted"] === "true";
   return { forbidsLowLevel: rules && config["restricted.containers.lowlevel"] !== "allow", limits: {} };
