@@ -8,6 +8,7 @@ import { launchRemarks, planLaunches } from "./plan/launches.ts";
 import { planParked } from "./plan/parked-removal.ts";
 import { planPools } from "./plan/pools.ts";
 import { planNetwork, planProfiles } from "./plan/profiles.ts";
+import { planProjects } from "./plan/projects.ts";
 import { compatibilityRemarks } from "./plan/remarks.ts";
 import { containerRows } from "./plan/rows.ts";
 import type { HostPlan, Plan } from "./plan/types.ts";
@@ -44,15 +45,24 @@ function planHost(host: HostConfig, facts: HostFacts, owner: (name: string) => s
   const { look } = facts;
   const pools = planPools(host, look, owner(host.name));
   const { effective } = pools;
-  const images = planImages(host, look, effective);
-  const containers = planContainers(host, look, effective);
+  const projects = planProjects(host, look);
+  const images = planImages(host, look, effective, projects.missing);
+  const containers = planContainers(host, look, effective, projects.missing);
+  const network = planNetwork(host, look, effective, pools.main.action === "leave" && pools.cow === null);
   const parts = [
     pools,
-    planNetwork(host, look, effective, pools.main.action === "leave" && pools.cow === null),
+    projects,
+    network,
     images,
     containers,
     planProfiles(host, look, effective, containers, pools),
-    planAgents(host, look, effective, owner, images.missing),
+    planAgents(host, look, effective, owner, {
+      images: images.missing,
+      projects: projects.missing,
+      networkAdded: network.actions.some(
+        ({ kind, detail }) => kind === "add-profile-devices" && detail?.includes("eth0"),
+      ),
+    }),
     planParked(host, look),
   ];
   const actions = parts.flatMap((part) => part.actions);

@@ -14,7 +14,7 @@ import * as schemas from "./incus/schemas.ts";
 import { OWNER_KEY } from "./ownership.ts";
 import { recreationsIn } from "./pool-recreation.ts";
 import { isOnLoopFile, type PoolSizes, poolSizesOf } from "./pool-sizes.ts";
-import { type ProjectRules, withUsage } from "./project-limits.ts";
+import { type CountedLimits, countedLimits, type ProjectRules, withUsage } from "./project-limits.ts";
 
 /** A volume of a pool, snapshots apart. */
 export interface VolumeLook {
@@ -56,6 +56,8 @@ export interface ProfileLook {
   disks: Record<string, Record<string, string>>;
   /** What each of its network interfaces is on: a network, a bridge of the host, or the kind of interface. */
   networks: string[];
+  /** What instances count against the limits of their project by this profile. */
+  limits?: Pick<CountedLimits, "memory" | "cpu" | "processes">;
 }
 
 /** A project: what it has of its own, and what it allows. */
@@ -63,6 +65,8 @@ export interface ProjectLook extends Partial<ProjectRules> {
   name: string;
   ownProfiles: boolean;
   ownImages: boolean;
+  /** It has networks of its own, which are not looked at. */
+  ownNetworks?: boolean;
 }
 
 /**
@@ -160,6 +164,7 @@ export async function lookAtHost(client: IncusClient, options: LookOptions): Pro
         name: project.name,
         ownProfiles: ownProfiles.has(project.name),
         ownImages: project.config["features.images"] !== "false",
+        ownNetworks: project.name !== "default" && project.config["features.networks"] === "true",
         ...(await withUsage(client, project)),
       })),
     ),
@@ -263,6 +268,7 @@ function profileLook(profile: schemas.Profile): ProfileLook {
     name: profile.name,
     project: profile.project,
     disks: Object.fromEntries(disks.map(([name, device]) => [name, diskKeys(device)])),
+    limits: countedLimits(profile.config),
     networks: devices
       .filter(([, device]) => device["type"] === "nic")
       .map(([, device]) => device["network"] ?? device["parent"] ?? device["nictype"] ?? ""),

@@ -31,8 +31,8 @@ export { poolContents, poolFactsOf, poolWorldOf } from "./pool-facts.ts";
 export { type PoolSizes, realSize } from "./pool-sizes.ts";
 export { ProfileDevices } from "./profile-devices.ts";
 export { progressFor } from "./progress.ts";
-export { migrationRefusal } from "./project-limits.ts";
-export { qualifiedName } from "./root-disk.ts";
+export { creationRefusal, migrationRefusal } from "./project-limits.ts";
+export { givenRoots, ownRootName, qualifiedName } from "./root-disk.ts";
 export { StoragePool } from "./storage-pool.ts";
 export { checkImageFiles, type ImageSource, WarmImage } from "./warm-image.ts";
 

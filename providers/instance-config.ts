@@ -112,13 +112,18 @@ export function wantedConfig(args: InstanceArgs): Record<string, string> {
   return config;
 }
 
-/** Local devices as wanted, the root disk on `pool` among them. */
-export function wantedDevices(args: InstanceArgs, pool: string): Record<string, Record<string, string>> {
+/**
+ * Local devices as wanted, the root disk on `pool` among them.
+ * @param root name of the root disk: that of the profiles' one, which it takes the place of
+ */
+export function wantedDevices(
+  args: InstanceArgs,
+  pool: string,
+  root: string,
+): Record<string, Record<string, string>> {
   const size = args.disk === undefined ? {} : { size: args.disk };
-  return {
-    ...args.devices,
-    root: { ...args.devices["root"], type: "disk", path: "/", pool, ...size },
-  };
+  const { root: further, ...devices } = args.devices;
+  return { ...devices, [root]: { ...further, type: "disk", path: "/", pool, ...size } };
 }
 
 /** Pushes for the files: directories from the top down, then the files themselves. */

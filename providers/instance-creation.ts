@@ -20,6 +20,7 @@ import {
 } from "./instance-config.ts";
 import { checkIdmap } from "./instance-idmap.ts";
 import { waitReady } from "./instance-readiness.ts";
+import { rootNameFor } from "./instance-root.ts";
 import { lifetimeSignal } from "./lifetime.ts";
 import { changeInstance } from "./migration/instance-patch.ts";
 import { settle } from "./migration/settle.ts";
@@ -73,6 +74,7 @@ async function findOwn(client: IncusClient, args: InstanceArgs): Promise<Instanc
  * @returns the image's fingerprint
  */
 export async function preflightInstance(client: IncusClient, args: InstanceArgs): Promise<string> {
+  await rootNameFor(client, args);
   await checkIdmap(client, args.name, wantedConfig(args)["raw.idmap"]);
   const alias = await findImageAlias(client, args.project, args.image);
   if (!alias) {
@@ -85,6 +87,7 @@ export async function preflightInstance(client: IncusClient, args: InstanceArgs)
 
 async function createNew(client: IncusClient, args: InstanceArgs): Promise<void> {
   const fingerprint = await preflightInstance(client, args);
+  const root = await rootNameFor(client, args);
   const ref: InstanceRef = { project: args.project, name: args.name };
   const { directories, files } = filePushes(args.files);
   const hasFiles = files.length > 0;
@@ -97,7 +100,7 @@ async function createNew(client: IncusClient, args: InstanceArgs): Promise<void>
       description: args.description,
       profiles: args.profiles,
       config: { ...wantedConfig(args), [STAGE_KEY]: NEW },
-      devices: wantedDevices(args, args.pool),
+      devices: wantedDevices(args, args.pool, root),
       source: { type: "image", fingerprint },
       start: !hasFiles,
     },

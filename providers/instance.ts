@@ -33,6 +33,7 @@ import {
   settleReplacement,
   unfinishedPredecessor,
 } from "./instance-replacement.ts";
+import { liveRootName, rootNameFor } from "./instance-root.ts";
 import { parkedNamesOf } from "./migration/parked.ts";
 import { ownershipOf } from "./ownership.ts";
 import { progressFor } from "./progress.ts";
@@ -99,7 +100,7 @@ function driftOf(args: InstanceArgs, live: LiveInstance): string[] {
     args.profiles.join(",") === live.profiles.join(",") ? [] : [`profiles are ${live.profiles.join(",")}`];
   return [
     ...configDrift(wantedConfig(args), live.config),
-    ...deviceDrift(wantedDevices(args, pool), live.devices),
+    ...deviceDrift(wantedDevices(args, pool, liveRootName(live)), live.devices),
     ...profiles,
   ];
 }
@@ -133,15 +134,18 @@ async function syncInstance(
     const { value: live, etag } = found;
     const pool = rootDisk(live.expanded_devices)?.pool ?? args.pool;
     const config = without(live.config, Object.keys(wantedConfig(before)));
-    const devices = without(live.devices, Object.keys(wantedDevices(before, pool)));
-    const root = { ...live.devices["root"], ...wantedDevices(args, pool)["root"] };
+    const was = liveRootName(live);
+    const name = await rootNameFor(client, args);
+    const devices = without(live.devices, Object.keys(wantedDevices(before, pool, was)));
+    const wanted = wantedDevices(args, pool, name);
+    const root = { ...live.devices[was], ...wanted[name] };
     if (args.disk === undefined && before.disk !== undefined) delete root["size"];
     const next = {
       ...live,
       description: args.description,
       profiles: args.profiles,
       config: { ...config, ...wantedConfig(args) },
-      devices: { ...devices, ...wantedDevices(args, pool), root },
+      devices: { ...devices, ...wanted, [name]: root },
     };
     const fields = ["description", "profiles", "config", "devices"] as const;
     if (

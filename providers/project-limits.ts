@@ -12,6 +12,8 @@ export interface ProjectRules {
    * `restricted.containers.lowlevel=allow` (project/permissions.go, checkRestrictions runs for both).
    */
   forbidsLowLevel: boolean;
+  /** True where it refuses raw.* keys: a restricted project without that permission. Limits alone let them pass. */
+  forbidsRaw?: boolean;
   /** What is limited, by Incus' name of it (`containers`, `instances`, `memory`, `cpu`, `processes`, `disk`). */
   limits: Record<string, { limit: number; usage: number }>;
 }
@@ -42,9 +44,10 @@ const ProjectState = z.object({
 
 /** The rules that a project's own config makes, without its usage. */
 function projectRulesOf(config: Record<string, string>): ProjectRules {
-  const rules =
-    Object.keys(config).some((key) => key.startsWith("limits.")) || config["restricted"] === "true";
-  return { forbidsLowLevel: rules && config["restricted.containers.lowlevel"] !== "allow", limits: {} };
+  const isRestricted = config["restricted"] === "true";
+  const rules = isRestricted || Object.keys(config).some((key) => key.startsWith("limits."));
+  const allowed = config["restricted.containers.lowlevel"] === "allow";
+  return { forbidsLowLevel: rules && !allowed, forbidsRaw: isRestricted && !allowed, limits: {} };
 }
 
 /** The rules of a project with its usage: one request where it has limits, none where it has not. */
@@ -65,6 +68,24 @@ export async function projectRules(client: IncusClient, name: string): Promise<P
     if (isNotFound(error)) return undefined;
     throw error;
   }
+}
+
+/** The first limit that does not hold what is added, with all figures. */
+function exceeded(
+  limits: ProjectRules["limits"],
+  adds: Record<string, number>,
+): { name: string; text: string } | undefined {
+  for (const [name, { limit, usage }] of Object.entries(limits)) {
+    const more = adds[name] ?? 0;
+    if (more === 0 || usage + more <= limit) continue;
+    const shown = (value: number): string =>
+      name === "memory" || name === "disk" ? formatBytes(value) : String(value);
+    return {
+      name,
+      text: `limits.${name} is ${shown(limit)}, ${shown(usage)} are in use, ${shown(more)} more are needed`,
+    };
+  }
+  return undefined;
 }
 
 /**
@@ -91,15 +112,63 @@ export function migrationRefusal(
     processes: Number(container.processes ?? 0) || 0,
     disk: container.disk ?? 0,
   };
-  for (const [name, { limit, usage }] of Object.entries(rules.limits)) {
-    const more = adds[name] ?? 0;
-    if (more === 0 || usage + more <= limit) continue;
-    const shown = (value: number): string =>
-      name === "memory" || name === "disk" ? formatBytes(value) : String(value);
+  const full = exceeded(rules.limits, adds);
+  if (full) {
     return {
-      reason: `its copy does not fit beside it into project ${project}: limits.${name} is ${shown(limit)}, ${shown(usage)} are in use, ${shown(more)} more are needed`,
-      remedy: `Raise it for the time until its parked source is deleted (incus project set ${project} limits.${name}=…), then run again.`,
+      reason: `its copy does not fit beside it into project ${project}: ${full.text}`,
+      remedy: `Raise it for the time until its parked source is deleted (incus project set ${project} limits.${full.name}=…), then run again.`,
     };
   }
   return undefined;
+}
+
+/** Limits that every instance of a project must have itself where the project has them. */
+const COUNTED = ["memory", "cpu", "processes", "disk"] as const;
+/** Which key of an agent sets what is counted. */
+const AGENT_KEYS = {
+  memory: "memory",
+  cpu: "cpu",
+  processes: "config.limits.processes",
+  disk: "disk",
+} as const;
+
+/**
+ * Why a project does not let a container be made in it, with the way out. Pure.
+ * @param container what it counts; a limit that it lacks is undefined
+ * @param hasRawConfig it has raw.* keys, such as raw.idmap
+ */
+export function creationRefusal(
+  project: string,
+  rules: Partial<ProjectRules> | undefined,
+  container: CountedLimits,
+  hasRawConfig: boolean,
+): { reason: string; remedy: string } | undefined {
+  if (rules?.forbidsRaw && hasRawConfig) {
+    return {
+      reason: `its project ${project} is restricted, and so forbids raw.* keys (idmapUid is one)`,
+      remedy: `Allow them: incus project set ${project} restricted.containers.lowlevel=allow; or leave them out.`,
+    };
+  }
+  const limits = rules?.limits ?? {};
+  for (const name of COUNTED) {
+    if (limits[name] === undefined || container[name] != null) continue;
+    return {
+      reason: `its project ${project} limits ${name}, and so takes no container without a limit of its own`,
+      remedy: `Set ${AGENT_KEYS[name]} of the agent.`,
+    };
+  }
+  const adds: Record<string, number> = {
+    ...{ containers: 1, instances: 1 },
+    memory: parseBytes(container.memory ?? "") ?? 0,
+    cpu: Number(container.cpu ?? 0) || 0,
+    processes: Number(container.processes ?? 0) || 0,
+    disk: container.disk ?? 0,
+  };
+  const full = exceeded(limits, adds);
+  return (
+    full && {
+      reason: `it does not fit into project ${project}: ${full.text}`,
+      remedy: `Raise it (incus project set ${project} limits.${full.name}=…), or make room there.`,
+    }
+  );
 }

@@ -13,6 +13,24 @@ export function rootDisk(
   return undefined;
 }
 
+/** Names of the root disks that profiles give, in the order in which an instance has them: later ones override by name. */
+export function givenRoots(profiles: readonly Devices[]): string[] {
+  const expanded: Devices = Object.assign({}, ...profiles);
+  return Object.entries(expanded).flatMap(([name, device]) => (rootDisk({ [name]: device }) ? [name] : []));
+}
+
+/**
+ * Name under which an instance's own root disk takes the place of its profiles' one: Incus merges devices by name and
+ * refuses two root disks, whatever they are called.
+ * @returns undefined where the profiles give two, which nothing can override
+ */
+export function ownRootName(profiles: readonly Devices[]): string | undefined {
+  const given = givenRoots(profiles);
+  if (given.length > 1) return undefined;
+  const isTaken = profiles.some((devices) => devices["root"] !== undefined);
+  return given[0] ?? (isTaken ? "taos-root" : "root");
+}
+
 /** True where the instance's root disk comes from a profile, so that the profile's pool cannot be changed. */
 export function inheritsRoot(instance: Pick<Instance, "devices" | "expanded_devices">): boolean {
   return rootDisk(instance.devices) === undefined && rootDisk(instance.expanded_devices) !== undefined;

@@ -9,6 +9,7 @@ import {
   STAGE_KEY,
 } from "@taos-hosts/providers";
 import type { AgentConfig, HostConfig } from "../config.ts";
+import { agentProblem } from "./agent-problems.ts";
 import { findInstance } from "./lookup.ts";
 import { parkedOf } from "./parked.ts";
 import type { EffectivePool } from "./pools.ts";
@@ -23,11 +24,11 @@ export function planAgents(
   look: HostLook,
   effective: EffectivePool | undefined,
   owner: OwnerOf,
-  missingImages: ReadonlySet<string>,
+  waits: AgentWaits,
 ): Findings {
   const findings = noFindings();
   for (const [name, agent] of Object.entries(host.agents))
-    planAgent(findings, host, { look, name, agent, effective, owner, missingImages });
+    planAgent(findings, host, { look, name, agent, effective, owner, waits });
   for (const instance of look.instances) planRemoved(findings, host, instance, owner);
   return findings;
 }
@@ -39,13 +40,21 @@ export function protectedAgents(look: HostLook, owner: OwnerOf): string[] {
     .map(({ name }) => name);
 }
 
+/** What the rest of the plan says of that which agents need. */
+export interface AgentWaits {
+  images: ReadonlySet<string>;
+  projects: ReadonlySet<string>;
+  /** The default profile gets a network interface. */
+  networkAdded: boolean;
+}
+
 interface AgentFacts {
   look: HostLook;
   name: string;
   agent: AgentConfig;
   effective: EffectivePool | undefined;
   owner: OwnerOf;
-  missingImages: ReadonlySet<string>;
+  waits: AgentWaits;
 }
 
 function isOurs(instance: InstanceLook, owner: OwnerOf): boolean {
@@ -55,7 +64,7 @@ function isOurs(instance: InstanceLook, owner: OwnerOf): boolean {
 function planAgent(
   findings: Findings,
   host: HostConfig,
-  { look, name, agent, effective, owner, missingImages }: AgentFacts,
+  { look, name, agent, effective, owner, waits }: AgentFacts,
 ): void {
   const container = qualifiedName({ project: agent.project, name });
   const object = `container ${container}`;
@@ -74,6 +83,22 @@ function planAgent(
     return;
   }
   const live = there ?? elsewhere;
+  if (waits.projects.has(agent.project)) {
+    const remedy = `See what is said of project ${agent.project}.`;
+    findings.refusals.push({
+      severity: "held",
+      object,
+      container,
+      reason: "it waits for its project",
+      remedy,
+    });
+    return;
+  }
+  const problem = agentProblem(agent, look, live === undefined, { network: waits.networkAdded });
+  if (problem) {
+    findings.refusals.push({ severity: "error", object, container, ...problem });
+    return;
+  }
   if (!live || live.config[STAGE_KEY] !== undefined) {
     if (!effective) {
       findings.refusals.push({
@@ -85,7 +110,7 @@ function planAgent(
       });
       return;
     }
-    if (!live && missingImages.has(agent.image)) {
+    if (!live && waits.images.has(agent.image)) {
       const remedy = `See what is said of image ${agent.image}.`;
       findings.refusals.push({
         severity: "held",

@@ -13,6 +13,7 @@ export function planContainers(
   host: HostConfig,
   look: HostLook,
   effective: EffectivePool | undefined,
+  missingProjects: ReadonlySet<string>,
 ): ContainerPlan {
   const plan: ContainerPlan = { ...noFindings(), moves: new Map(), pinned: new Set() };
   const room = new Map<string, number | null>();
@@ -20,6 +21,7 @@ export function planContainers(
     const interrupted = interruptedOf(look, container.project, name);
     // During the swap of an interrupted migration nobody may have the name; what has its journal stands for it.
     const instance = findInstance(look, container.project, name) ?? interrupted;
+    if (!instance && missingProjects.has(container.project)) continue;
     if (!instance) {
       plan.refusals.push(notFound(look, container.project, name));
       continue;

@@ -1,6 +1,7 @@
 import { type HostLook, isCopyOnWrite, nearestNames } from "@taos-hosts/providers";
 import type { HostConfig } from "../config.ts";
 import type { EffectivePool } from "./pools.ts";
+import { imageProject } from "./projects.ts";
 import { type Findings, noFindings } from "./types.ts";
 
 /** Images of the config: on the host, and unpacked in the pool where that keeps unpacked images. */
@@ -8,8 +9,10 @@ export function planImages(
   host: HostConfig,
   look: HostLook,
   effective: EffectivePool | undefined,
+  missingProjects: ReadonlySet<string>,
 ): Findings & { missing: Set<string> } {
   const findings = { ...noFindings(), missing: new Set<string>() };
+  if (missingProjects.has(host.project)) return findings;
   const project = imageProject(look, host.project);
   const aliases = look.images.filter((image) => image.project === project).flatMap((image) => image.aliases);
   const listed: HostConfig["images"] = host.images.flatMap((image) => {
@@ -70,9 +73,4 @@ export function planImages(
     }
   }
   return findings;
-}
-
-/** The project whose image store a project uses. */
-function imageProject(look: HostLook, project: string): string {
-  return look.projects.some((one) => one.name === project && one.ownImages) ? project : "default";
 }

@@ -11,7 +11,7 @@ describe("a host whose default profile has its own pool ssd and bridge br0", () 
     d = await startDaemon({ name: "own-pool" });
     await d.incus("storage", "create", "ssd", "btrfs", "size=1GiB");
     await d.incus("network", "create", "br0", "ipv6.address=none");
-    await d.incus("profile", "device", "add", "default", "root", "disk", "path=/", "pool=ssd");
+    await d.incus("profile", "device", "add", "default", "disk", "disk", "path=/", "pool=ssd");
     await d.incus("profile", "device", "add", "default", "net0", "nic", "network=br0", "name=eth0");
     await importImage(d, "bb");
     stack = await createStack({ name: "own-pool", hosts: {} });
@@ -31,7 +31,7 @@ describe("a host whose default profile has its own pool ssd and bridge br0", () 
       await d.query<{ expanded_devices: Record<string, Record<string, string>> }>(
         `/1.0/instances/${instance}`,
       )
-    ).expanded_devices["root"]?.["pool"];
+    ).expanded_devices["disk"]?.["pool"];
   async function up(host: Record<string, unknown>): Promise<RunResult> {
     await stack.setHosts({ board: { connection: `unix:${d.socketPath}`, ...host } });
     const result = await stack.up({ withPreview: true });
@@ -47,7 +47,7 @@ describe("a host whose default profile has its own pool ssd and bridge br0", () 
     expect(await names("/1.0/storage-pools")).toEqual(["ssd"]);
     expect(await names("/1.0/networks")).toEqual(["br0"]);
     expect(await poolOf("iris")).toBe("ssd");
-    expect(await d.incus("profile", "device", "list", "default")).toBe("net0\nroot");
+    expect(await d.incus("profile", "device", "list", "default")).toBe("disk\nnet0");
     expect(await stack.outputs<{ hosts: Record<string, object> }>()).toMatchObject({
       hosts: { board: { pool: "ssd", driver: "btrfs", launchPool: "ssd" } },
     });
@@ -68,7 +68,7 @@ describe("a host whose default profile has its own pool ssd and bridge br0", () 
     await d.incus("launch", "bb", "by-hand");
     expect(
       (await d.query<{ expanded_devices: Record<string, Record<string, string>> }>("/1.0/instances/by-hand"))
-        .expanded_devices["root"]?.["pool"],
+        .expanded_devices["disk"]?.["pool"],
     ).toBe("ssd");
   });
 

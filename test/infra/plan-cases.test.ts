@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { type HostPlan, planErrors, planHosts } from "../../infra/plan.ts";
-import type { HostLook, InstanceLook } from "../../providers/index.ts";
+import type { HostLook, InstanceLook, ProfileLook } from "../../providers/index.ts";
 import { OWNER_KEY } from "../../providers/index.ts";
 import { board, boardContainers, container, hostConfig, poolLook } from "./hosts.ts";
 import { CONTEXT, HOST, owner, rootDevice } from "./world.ts";
@@ -425,6 +425,132 @@ describe("agents", () => {
       object: "image taos-openclaw-bas",
       remedy: expect.stringContaining("On the host: taos-openclaw-base"),
     });
+  });
+});
+
+describe("what Incus would refuse of an agent is said before anything is written", () => {
+  const profile = (name: string, change: Partial<ProfileLook> = {}): ProfileLook => ({
+    ...{ name, project: "default", disks: {}, networks: ["incusbr0"] },
+    ...change,
+  });
+  const root = (device: string): Partial<ProfileLook> => ({
+    disks: { [device]: { path: "/", pool: "default" } },
+  });
+  const LIMITED = { name: "limited", ownProfiles: false, ownImages: false };
+  const look = (change: Partial<HostLook> = {}): HostLook => ({
+    ...board([], { pools: [poolLook("default", "btrfs", { warm: ["f1"] })] }),
+    profiles: [
+      profile("default", root("root")),
+      profile("big", root("disk")),
+      profile("slow", root("root")),
+      profile("default", { project: "user-1000", networks: [] }),
+    ],
+    ...change,
+  });
+  const agent = (change: object = {}): object => ({
+    agents: { iris: { image: "taos-openclaw-base", ...change } },
+  });
+  const limited = (rules: Partial<HostLook["projects"][number]>): HostLook =>
+    look({ projects: [...look().projects, { ...LIMITED, ...rules }] });
+
+  it.each<[string, object, HostLook, string]>([
+    ["two root disks", { profiles: ["default", "big"] }, look(), "give two root disks, root and disk"],
+    ["a profile that is nowhere", { profiles: ["bog"] }, look(), "its profile bog is not in project default"],
+    [
+      "a device in the place of the root disk",
+      { profiles: ["big"], devices: { disk: { type: "disk", path: "/x", source: "/x" } } },
+      look(),
+      "its device disk has the name of the root disk",
+    ],
+    [
+      "no interface at all",
+      { project: "user-1000" },
+      look(),
+      "neither its profiles (default) nor its devices give it a network interface",
+    ],
+    [
+      "a network that is nowhere",
+      { devices: { eth1: { type: "nic", network: "incusbr" } } },
+      look(),
+      "network incusbr of its device eth1 is not on the host",
+    ],
+    [
+      "a full project",
+      { project: "limited" },
+      limited({ limits: { containers: { limit: 2, usage: 2 } } }),
+      "it does not fit into project limited: limits.containers is 2, 2 are in use, 1 more are needed",
+    ],
+    [
+      "a project that limits memory",
+      { project: "limited" },
+      limited({ limits: { memory: { limit: GIB, usage: 0 } } }),
+      "its project limited limits memory, and so takes no container without a limit of its own",
+    ],
+    [
+      "too large a disk",
+      { project: "limited", disk: "3GiB" },
+      limited({ limits: { disk: { limit: 2 * GIB, usage: GIB } } }),
+      "limits.disk is 2.0 GiB, 1.0 GiB are in use, 3.0 GiB more are needed",
+    ],
+    [
+      "an id map in a restricted project",
+      { project: "limited", idmapUid: 1000 },
+      limited({ forbidsRaw: true }),
+      "forbids raw.* keys (idmapUid is one)",
+    ],
+    [
+      "an image of another store",
+      { project: "own" },
+      look({ projects: [...look().projects, { name: "own", ownProfiles: false, ownImages: true }] }),
+      "image taos-openclaw-base is not in its project own",
+    ],
+  ])("%s", (_what, change, on1, reason) => {
+    const planned = plan(agent(change), on1);
+    expect(planned.actions.filter(({ kind }) => kind === "create-agent")).toEqual([]);
+    expect(refused(planned)).toEqual([expect.stringContaining(reason)]);
+    expect(planned.refusals[0]?.severity).toBe("error");
+  });
+
+  it.each<[string, object, HostLook]>([
+    ["a root disk of another name", { profiles: ["big"] }, look()],
+    ["a root disk that a later profile gives again", { profiles: ["default", "slow"] }, look()],
+    [
+      "an interface of its own",
+      { project: "user-1000", devices: { net7: { type: "nic", network: "incusbr0" } } },
+      look(),
+    ],
+    ["no interface, and none waited for", { project: "user-1000", ready: "none" }, look()],
+    [
+      "a profile that gets its interface by this plan",
+      {},
+      look({ profiles: [profile("default", { ...root("root"), networks: [] })] }),
+    ],
+    [
+      "a limit by profile",
+      { project: "limited" },
+      {
+        ...limited({ limits: { memory: { limit: GIB, usage: 0 } } }),
+        profiles: [profile("default", { ...root("root"), limits: { memory: "512MiB" } })],
+      },
+    ],
+  ])("and what it takes is made: %s", (_what, change, on1) => {
+    const planned = plan(agent(change), on1);
+    expect(refused(planned)).toEqual([]);
+    expect(planned.actions.map(({ kind }) => kind)).toContain("create-agent");
+  });
+
+  it.each<[string, object]>([
+    ["of the host", { project: "user-100", images: ["taos-openclaw-base"], ...agent() }],
+    ["of an agent", agent({ project: "user-100" })],
+    ["of a container", { containers: { mary: { project: "user-100" } } }],
+  ])("a project that is nowhere is named: %s", (_what, raw) => {
+    const planned = plan(raw, look());
+    const errors = refused(planned).filter((line) => line.startsWith("error"));
+    expect(errors).toEqual(["error: project user-100: it is not on the host"]);
+    expect(planned.refusals.find(({ severity }) => severity === "error")?.remedy).toContain(
+      "On the host: user-1000",
+    );
+    expect(planned.actions.filter(({ container: one }) => one !== undefined)).toEqual([]);
   });
 });
 

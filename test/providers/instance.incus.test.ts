@@ -103,6 +103,61 @@ describe("Instance", () => {
     expect(await iris.up({ ...WANTED, memory: "256MiB" })).toBe("same");
   });
 
+  describe("whose profiles call the root disk otherwise", () => {
+    const roots = async (): Promise<string[]> =>
+      Object.entries((await live()).devices).flatMap(([name, { type, path }]) =>
+        type === "disk" && path === "/" ? [name] : [],
+      );
+    beforeAll(async () => {
+      await d.incus("profile", "create", "bare");
+      await d.incus("profile", "device", "add", "bare", "eth0", "nic", "network=incusbr0", "name=eth0");
+      await d.incus("profile", "create", "big");
+      await d.incus("profile", "device", "add", "big", "disk", "disk", "path=/", "pool=default", "size=2GiB");
+    });
+    afterAll(async () => {
+      for (const name of ["bare", "big"]) await d.incus("profile", "delete", name);
+    });
+
+    test("has its own in that one's place, finds it unchanged, and changes its size there", async () => {
+      const args = {
+        ...WANTED,
+        profiles: ["bare", "big"],
+        disk: "1GiB",
+        devices: { root: { "limits.read": "10MB" } },
+      };
+      expect(await iris.up(args)).toBe("create");
+      const disk = { type: "disk", path: "/", pool: "default", "limits.read": "10MB" };
+      expect((await live()).devices).toEqual({ disk: { ...disk, size: "1GiB" } });
+      expect(await iris.refresh()).toBe(false);
+      expect(await iris.up({ ...args, disk: "1536MiB" })).toBe("update");
+      expect((await live()).devices).toEqual({ disk: { ...disk, size: "1536MiB" } });
+      await d.incus("config", "device", "remove", "iris", "disk").catch(() => undefined);
+      await iris.refresh();
+      await iris.up({ ...args, disk: "1536MiB" });
+      expect((await live()).devices).toEqual({ disk: { ...disk, size: "1536MiB" } });
+    });
+
+    test("keeps its data where a change of profiles changes the name", async () => {
+      await iris.up(WANTED);
+      await d.incusWithInput("months of memory", "file", "push", "-", "iris/root/notes");
+      expect(await roots()).toEqual(["root"]);
+      expect(await iris.up({ ...WANTED, profiles: ["bare", "big"] })).toBe("update");
+      expect(await roots()).toEqual(["disk"]);
+      expect(await iris.refresh()).toBe(false);
+      expect(await iris.up(WANTED)).toBe("update");
+      expect(await roots()).toEqual(["root"]);
+      expect(await d.incus("file", "pull", "iris/root/notes", "-")).toBe("months of memory");
+    });
+
+    test.each([
+      [["default", "big"], /give two root disks, root and disk, and Incus takes one/],
+      [["nosuch"], /profile "nosuch" is not in project "default"/],
+    ])("is refused with profiles %s, and nothing is made", async (profiles, words) => {
+      await expect(iris.up({ ...WANTED, profiles })).rejects.toThrow(words);
+      expect(await names()).toEqual([]);
+    });
+  });
+
   test("is mended where it drifted, with what a user added kept", async () => {
     const args = {
       ...WANTED,
