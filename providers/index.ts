@@ -20,6 +20,7 @@ export { HostConnection } from "./incus/connection.ts";
 export { Instance } from "./instance.ts";
 export { IMAGE_KEY, type InstanceFile, PROTECTED_KEY, STAGE_KEY } from "./instance-config.ts";
 export { InstancePlacement } from "./instance-placement.ts";
+export { quotaRefusal } from "./instance-quota.ts";
 export { isSuccessor, migrationMarkOf, parkedMarkOf } from "./migration/identity.ts";
 export { undoneName } from "./migration/names.ts";
 export { ImageAliasName, InstanceName, nearestNames, ObjectName, PoolName } from "./names.ts";

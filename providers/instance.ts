@@ -25,6 +25,7 @@ import {
   wantedDevices,
 } from "./instance-config.ts";
 import { finishInstance, isUnstarted, type Made, makeInstance } from "./instance-creation.ts";
+import { checkQuota } from "./instance-quota.ts";
 import { leasedAddress } from "./instance-readiness.ts";
 import {
   isBeingReplaced,
@@ -152,6 +153,8 @@ async function syncInstance(
       changedFields(live, next).filter((field) => (fields as readonly string[]).includes(field)).length === 0
     )
       return live;
+    const current = live.devices[was]?.["size"];
+    await checkQuota(client, ref, { name: was, pool, wanted: root["size"], current });
     try {
       await putInstance(client, ref, next, etag, { deadline: UPDATE_DEADLINE });
       return next;

@@ -2,10 +2,13 @@ import {
   type HostLook,
   IMAGE_KEY,
   type InstanceLook,
+  isCopyOnWrite,
   mountsRefusal,
   OWNER_KEY,
   PROTECTED_KEY,
+  parseBytes,
   qualifiedName,
+  quotaRefusal,
   STAGE_KEY,
 } from "@taos-hosts/providers";
 import type { AgentConfig, HostConfig } from "../config.ts";
@@ -134,6 +137,11 @@ function planAgent(
     });
     return;
   }
+  const tooSmall = quotaProblem(live, look, agent);
+  if (tooSmall) {
+    findings.refusals.push({ severity: "error", object, container, ...tooSmall });
+    return;
+  }
   const change = replacementReason(live, agent);
   if (change === undefined) return;
   const unprotected = !agent.protected && live.config[PROTECTED_KEY] === "false";
@@ -161,6 +169,17 @@ function planAgent(
     reason: `${change}, which takes a new container; it is protected`,
     remedy: `Name ${name} under optIn.replace to make it anew (the old one is parked), or undo the change.`,
   });
+}
+
+/** Only pools that enforce sizes are looked at. */
+function quotaProblem(
+  { root, bytes }: InstanceLook,
+  look: HostLook,
+  { disk }: AgentConfig,
+): ReturnType<typeof quotaRefusal> {
+  const pool = look.pools.find(({ name }) => name === root?.pool);
+  if (!root || !pool || !isCopyOnWrite(pool.driver) || disk === undefined) return undefined;
+  return quotaRefusal(parseBytes(disk) ?? null, root.sizeBytes, bytes);
 }
 
 function replacementReason(live: InstanceLook, agent: AgentConfig): string | undefined {

@@ -407,6 +407,26 @@ describe("agents", () => {
     });
   });
 
+  it("are never given less disk than they hold", () => {
+    const holding = (sizeBytes: number | null): HostLook =>
+      cow([
+        on("default", "iris", {
+          ...mine(),
+          bytes: 3 * GIB,
+          root: { pool: "default", profile: null, sizeBytes },
+        }),
+      ]);
+    const wanting = (disk: string): object => ({ agents: { iris: { image: "taos-openclaw-base", disk } } });
+    for (const size of [null, 10 * GIB]) {
+      expect(refused(plan(wanting("2GiB"), holding(size)))).toEqual([
+        "error: container iris: its root disk holds 3.0 GiB and cannot be limited to 2.0 GiB",
+      ]);
+      expect(plan(wanting("5GiB"), holding(size)).refusals).toEqual([]);
+    }
+    expect(plan(wanting("2GiB"), holding(2 * GIB)).refusals).toEqual([]);
+    expect(plan(wanting("2560MiB"), holding(2 * GIB)).refusals).toEqual([]);
+  });
+
   it("that the config no longer names are refused while protected", () => {
     expect(refused(plan({}, cow([on("default", "iris", mine())])))).toEqual([
       expect.stringContaining("error: container iris: this stack made it, it is protected"),

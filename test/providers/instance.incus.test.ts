@@ -103,6 +103,23 @@ describe("Instance", () => {
     expect(await iris.up({ ...WANTED, memory: "256MiB" })).toBe("same");
   });
 
+  test("never gets less disk than it holds: every write in it would fail from then on", async () => {
+    await iris.up({ ...WANTED, disk: "1GiB" });
+    await d.incus("exec", "iris", "--", "dd", "if=/dev/urandom", "of=/memory", "bs=1M", "count=64");
+    await d.incus("exec", "iris", "--", "sync");
+    await expect(iris.up({ ...WANTED, disk: "64MiB" })).rejects.toThrow(
+      /"iris": its root disk holds [6-8]\d(\.\d)? MiB and cannot be limited to 64\.0 MiB/,
+    );
+    expect((await live()).devices["root"]).toMatchObject({ size: "1GiB" });
+    await d.incus("exec", "iris", "--", "cp", "/memory", "/more");
+    await d.incus("config", "device", "set", "iris", "root", "size=2GiB");
+    await iris.refresh();
+    await expect(iris.up({ ...WANTED, disk: "128MiB" })).rejects.toThrow(/cannot be limited to 128 MiB/);
+    await d.incus("exec", "iris", "--", "rm", "/more");
+    expect(await iris.up({ ...WANTED, disk: "256MiB" })).toBe("update");
+    expect((await live()).devices["root"]).toMatchObject({ size: "256MiB" });
+  });
+
   describe("whose profiles call the root disk otherwise", () => {
     const roots = async (): Promise<string[]> =>
       Object.entries((await live()).devices).flatMap(([name, { type, path }]) =>
