@@ -1,14 +1,18 @@
+import { isUtf8 } from "node:buffer";
 import { readFileSync } from "node:fs";
 import type { InstanceFile } from "@taos-hosts/providers";
 import type { AgentConfig } from "./config.ts";
 
-/** Files of an agent with their text: `source` paths have been checked and made absolute by then. */
+/** Files of an agent with their content: `source` paths have been checked and made absolute by then. */
 export function agentFiles(files: AgentConfig["files"]): InstanceFile[] {
   return files.map(({ path, content, source, uid, gid, mode }) => ({
-    path,
-    content: content ?? (source === undefined ? "" : readFileSync(source, "utf8")),
-    uid,
-    gid,
-    mode,
+    ...{ path, ...(source === undefined ? { content: content ?? "" } : bytesOf(source)) },
+    ...{ uid, gid, mode },
   }));
+}
+
+/** Bytes that are text stay text, as states of 0.1 have them; all others would not survive as that. */
+function bytesOf(source: string): Pick<InstanceFile, "content" | "contentBase64"> {
+  const bytes = readFileSync(source);
+  return isUtf8(bytes) ? { content: bytes.toString("utf8") } : { contentBase64: bytes.toString("base64") };
 }

@@ -10,7 +10,8 @@ const SECRET_KEY =
  */
 export function configDrift(wanted: Record<string, string>, live: Record<string, string>): string[] {
   return Object.entries(wanted).flatMap(([key, value]) => {
-    const seen = live[key];
+    // Incus keeps no key without a value.
+    const seen = live[key] ?? (value === "" ? "" : undefined);
     if (seen === value) return [];
     if (SECRET_KEY.test(key)) return [seen === undefined ? `${key} is missing` : `${key} differs`];
     return [seen === undefined ? `${key} is missing` : `${key} is ${seen}, not ${value}`];

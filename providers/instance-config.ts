@@ -1,7 +1,6 @@
-import { posix } from "node:path";
 import { z } from "zod";
 import { BYTES_PATTERN } from "./bytes.ts";
-import type { FilePush } from "./incus/instances.ts";
+import { filesMark } from "./instance-files.ts";
 import { ImageAliasName, InstanceName, ObjectName, PoolName } from "./names.ts";
 import { OWNER_KEY } from "./ownership.ts";
 import { CommonArgs } from "./resource.ts";
@@ -14,11 +13,13 @@ const EnvironmentValue = z
   .regex(/^[^\x00-\x08\x0a-\x1f]*$/, "must hold no newline or control character");
 const EnvironmentName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "must be a variable name");
 
-/** A file that is written before the first start. */
+/** A file that is written before the first start, with either text or bytes. */
 export const InstanceFile = z.strictObject({
   /** Absolute path inside the container. Missing directories are made, root-owned, mode 0755. */
   path: z.string().regex(/^\/[^\0]*[^/\0]$/, "must be an absolute path of a file"),
-  content: z.string(),
+  /** Text; bytes that are no text of UTF-8 go into `contentBase64` instead. */
+  content: z.string().optional(),
+  contentBase64: z.base64().optional(),
   /** @default 0 */
   uid: z.number().int().nonnegative().default(0),
   /** @default 0 */
@@ -99,6 +100,9 @@ export const IMAGE_KEY = "user.taos.image";
 /** `true` on instances that no run may delete or replace. */
 export const PROTECTED_KEY = "user.taos.protected";
 
+/** Digests of the files that were written, by path (`filesMark`). */
+export const FILES_KEY = "user.taos.files";
+
 /** Config of the instance as wanted, apart from volatile keys and the stage. Values of `environment.*` are secrets. */
 export function wantedConfig(args: InstanceArgs): Record<string, string> {
   const config: Record<string, string> = { ...args.config };
@@ -109,6 +113,7 @@ export function wantedConfig(args: InstanceArgs): Record<string, string> {
   config[OWNER_KEY] = args.owner;
   config[IMAGE_KEY] = args.image;
   config[PROTECTED_KEY] = String(args.protected);
+  if (args.files.length > 0) config[FILES_KEY] = filesMark(args.files);
   return config;
 }
 
@@ -124,26 +129,4 @@ export function wantedDevices(
   const size = args.disk === undefined ? {} : { size: args.disk };
   const { root: further, ...devices } = args.devices;
   return { ...devices, [root]: { ...further, type: "disk", path: "/", pool, ...size } };
-}
-
-/** Pushes for the files: directories from the top down, then the files themselves. */
-export function filePushes(files: readonly InstanceFile[]): { directories: FilePush[]; files: FilePush[] } {
-  const directories = new Set<string>();
-  for (const file of files) {
-    for (let directory = posix.dirname(file.path); directory !== "/"; directory = posix.dirname(directory)) {
-      directories.add(directory);
-    }
-  }
-  const sorted = [...directories].sort((a, b) => a.length - b.length);
-  return {
-    directories: sorted.map((path) => ({ path, type: "directory", uid: 0, gid: 0, mode: "0755" })),
-    files: files.map(({ path, content, uid, gid, mode }) => ({
-      path,
-      type: "file",
-      uid,
-      gid,
-      mode: mode.padStart(4, "0"),
-      content: Buffer.from(content, "utf8"),
-    })),
-  };
 }

@@ -6,18 +6,11 @@ import {
   deleteInstance,
   findInstance,
   type InstanceRef,
-  pushFile,
   setInstanceState,
 } from "./incus/instances.ts";
 import type { Instance } from "./incus/schemas.ts";
-import {
-  filePushes,
-  type InstanceArgs,
-  NEW,
-  STAGE_KEY,
-  wantedConfig,
-  wantedDevices,
-} from "./instance-config.ts";
+import { type InstanceArgs, NEW, STAGE_KEY, wantedConfig, wantedDevices } from "./instance-config.ts";
+import { writeFiles } from "./instance-files.ts";
 import { checkIdmap } from "./instance-idmap.ts";
 import { waitReady } from "./instance-readiness.ts";
 import { rootNameFor } from "./instance-root.ts";
@@ -89,8 +82,7 @@ async function createNew(client: IncusClient, args: InstanceArgs): Promise<void>
   const fingerprint = await preflightInstance(client, args);
   const root = await rootNameFor(client, args);
   const ref: InstanceRef = { project: args.project, name: args.name };
-  const { directories, files } = filePushes(args.files);
-  const hasFiles = files.length > 0;
+  const hasFiles = args.files.length > 0;
   await createInstance(
     client,
     args.project,
@@ -107,8 +99,7 @@ async function createNew(client: IncusClient, args: InstanceArgs): Promise<void>
     { deadline: CREATE_DEADLINE },
   );
   if (!hasFiles) return;
-  for (const directory of directories) await pushFile(client, ref, directory);
-  for (const file of files) await pushFile(client, ref, file);
+  await writeFiles(client, ref, args.files);
   await setInstanceState(client, ref, { action: "start" }, { deadline: START_DEADLINE });
 }
 

@@ -1,4 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
+import { z } from "zod";
 import { changedFields, configDrift, deviceDrift } from "./drift.ts";
 import { isPreconditionFailed, messageOf, VisibleError } from "./errors.ts";
 import { refuseMountsBelow } from "./foreign-mounts.ts";
@@ -8,7 +9,6 @@ import {
   findInstance,
   type InstanceRef,
   listInstances,
-  pushFile,
   putInstance,
   setInstanceState,
 } from "./incus/instances.ts";
@@ -17,14 +17,16 @@ import type { Instance as LiveInstance } from "./incus/schemas.ts";
 import { shared } from "./incus/shared.ts";
 import {
   REPLACING as BEING_REPLACED,
-  filePushes,
+  FILES_KEY,
   IMAGE_KEY,
   InstanceArgs,
+  type InstanceFile,
   STAGE_KEY,
   wantedConfig,
   wantedDevices,
 } from "./instance-config.ts";
 import { finishInstance, isUnstarted, type Made, makeInstance } from "./instance-creation.ts";
+import { filesMark, writeFiles } from "./instance-files.ts";
 import { checkQuota } from "./instance-quota.ts";
 import { leasedAddress } from "./instance-readiness.ts";
 import {
@@ -97,14 +99,35 @@ function isOurs(state: InstanceState, live: LiveInstance): boolean {
 /** What differs on the host from what was set. The root disk's pool is placement and no drift. */
 function driftOf(args: InstanceArgs, live: LiveInstance): string[] {
   const pool = rootDisk(live.expanded_devices)?.pool ?? args.pool;
+  const { [FILES_KEY]: mark, ...wanted } = wantedConfig(args);
+  // Instances of 0.1 have no mark.
+  if (mark !== undefined && live.config[FILES_KEY] !== undefined) wanted[FILES_KEY] = mark;
   const profiles =
     args.profiles.join(",") === live.profiles.join(",") ? [] : [`profiles are ${live.profiles.join(",")}`];
   return [
-    ...configDrift(wantedConfig(args), live.config),
+    ...configDrift(wanted, live.config),
     ...deviceDrift(wantedDevices(args, pool, liveRootName(live)), live.devices),
     ...profiles,
   ];
 }
+
+/**
+ * Files that are not as they were written last: by the state, or by the mark on the instance where that says another
+ * thing. Where there is no mark yet, the state counts alone.
+ */
+function changedFiles(state: InstanceState, args: InstanceArgs, live: LiveInstance): InstanceFile[] {
+  const mark = live.config[FILES_KEY];
+  const written = new Map(state.files.map((file) => [file.path, filesMark([file])]));
+  const marked = FilesMark.safeParse(mark === undefined ? {} : JSON.parse(mark)).data ?? {};
+  return args.files.filter((file) => {
+    const wanted = filesMark([file]);
+    const onHost = marked[file.path];
+    const differs = onHost !== undefined && JSON.stringify({ [file.path]: onHost }) !== wanted;
+    return differs || written.get(file.path) !== wanted;
+  });
+}
+
+const FilesMark = z.record(z.string(), z.string());
 
 /** What of a change takes a new container. */
 function replacingFields(state: InstanceState, args: InstanceArgs): string[] {
@@ -145,8 +168,8 @@ async function syncInstance(
       ...live,
       description: args.description,
       profiles: args.profiles,
-      config: { ...config, ...wantedConfig(args) },
-      devices: { ...devices, ...wanted, [name]: root },
+      config: withoutEmpty({ ...config, ...wantedConfig(args) }),
+      devices: mapValues({ ...devices, ...wanted, [name]: root }, withoutEmpty),
     };
     const fields = ["description", "profiles", "config", "devices"] as const;
     if (
@@ -162,6 +185,15 @@ async function syncInstance(
       if (!isPreconditionFailed(error) || attempt === 5) throw error;
     }
   }
+}
+
+/** Incus keeps no key without a value; an empty one unsets it. */
+function withoutEmpty(config: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(Object.entries(config).filter(([, value]) => value !== ""));
+}
+
+function mapValues<T>(record: Record<string, T>, change: (value: T) => T): Record<string, T> {
+  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, change(value)]));
 }
 
 function without<T>(record: Record<string, T>, keys: readonly string[]): Record<string, T> {
@@ -275,10 +307,7 @@ const lifecycle: Lifecycle<InstanceArgs, InstanceState> = {
       // Held back: what would need a replacement stays as it is until optIn.replace names the instance.
       const held: InstanceArgs = { ...args, image: state.image, project: state.project };
       const live = await syncInstance(client, state, held);
-      const { directories, files } = filePushes(
-        held.files.filter((file) => !state.files.some((old) => JSON.stringify(old) === JSON.stringify(file))),
-      );
-      for (const push of [...directories, ...files]) await pushFile(client, refOf(held), push);
+      await writeFiles(client, refOf(held), changedFiles(state, held, found.value));
       const restart = changedFields(state, held).filter(
         (field) => field === "environment" || field === "idmapUid",
       );

@@ -22,7 +22,7 @@ import { createInstance, deleteInstance, findInstance } from "./incus/instances.
 import { withLock } from "./incus/lock.ts";
 import { findPool, listPools, listWarmFingerprints } from "./incus/pools.ts";
 import type { Image } from "./incus/schemas.ts";
-import { getServer } from "./incus/server.ts";
+import { getServer, listProjects } from "./incus/server.ts";
 import { shared } from "./incus/shared.ts";
 import { ImageAliasName, nearestNames, ObjectName, PoolName } from "./names.ts";
 import { isOfSameStack, OWNER_KEY } from "./ownership.ts";
@@ -186,6 +186,13 @@ async function aliased(client: IncusClient, images: readonly Image[], project: s
     .sort((a, b) => a.fingerprint.localeCompare(b.fingerprint));
 }
 
+/** The project in whose store a project's images are: another one where `features.images` is false. */
+async function imageStore(client: IncusClient, project: string): Promise<string> {
+  const projects = await shared(client, "projects", listProjects);
+  const config = projects.find(({ name }) => name === project)?.config ?? {};
+  return config["features.images"] === "false" ? "default" : project;
+}
+
 async function architecturesOf(client: IncusClient): Promise<string[]> {
   return (await shared(client, "server", getServer)).environment?.architectures ?? [];
 }
@@ -207,7 +214,8 @@ async function checkFitness(
 }
 
 async function ensureAll(args: WarmImageArgs, client: IncusClient): Promise<WarmImageState> {
-  const { owner, pool, project } = args;
+  const { owner, pool } = args;
+  const project = await imageStore(client, args.project);
   const warm: string[] = [];
   const images = await aliased(client, await listImages(client), project);
   for (const { fingerprint, aliases } of images) {
@@ -243,7 +251,9 @@ async function ensure(args: WarmImageArgs, client: IncusClient, reimport: boolea
     const image = await findImage(client, args.project, fingerprint);
     await checkFitness(client, args, image, before === undefined);
     const imported = isOfSameStack(image?.properties[OWNER_KEY], args.owner);
-    const { owner, pool, project } = args;
+    const { owner, pool } = args;
+    // There no limit of the agents' project is in the way of the instance that unpacks it.
+    const project = await imageStore(client, args.project);
     const warm = await ensureWarm(client, { fingerprint, project, pool, owner, label: args.alias });
     return {
       ...args,
@@ -288,15 +298,16 @@ const lifecycle: Lifecycle<WarmImageArgs, WarmImageState> = {
   },
 
   async read(_id, state, client) {
-    const [images, pools] = await Promise.all([
+    const [images, pools, store] = await Promise.all([
       shared(client, "images", listImages),
       shared(client, "pools", listPools),
+      imageStore(client, state.project),
     ]);
     const found =
       state.alias === "*"
-        ? await aliased(client, images, state.project)
+        ? await aliased(client, images, store)
         : images.filter(
-            (one) => one.project === state.project && one.aliases.some(({ name }) => name === state.alias),
+            (one) => one.project === store && one.aliases.some(({ name }) => name === state.alias),
           );
     if (found.length === 0 && state.alias !== "*") {
       if (state.imported) return undefined;

@@ -134,6 +134,47 @@ export interface FilePush {
   content?: Buffer;
 }
 
+/** A file of an instance as it is there. `target` is where a symbolic link leads. */
+export interface FoundFile {
+  type: string;
+  uid: number;
+  gid: number;
+  /** Octal. */
+  mode: string;
+  target?: string;
+}
+
+/** What is at a path inside an instance; undefined where there is nothing. Follows no link at its end. */
+export async function findFile(
+  client: IncusClient,
+  ref: InstanceRef,
+  file: string,
+): Promise<FoundFile | undefined> {
+  try {
+    const { headers, body } = await client.stream(path(ref, "files"), {
+      query: { ...query(ref), path: file },
+    });
+    const value = (name: string): string => String(headers[`x-incus-${name}`] ?? "");
+    const found = {
+      type: value("type"),
+      uid: Number(value("uid")),
+      gid: Number(value("gid")),
+      mode: value("mode"),
+    };
+    if (found.type === "symlink") return { ...found, target: (await body.text()).trim() };
+    await body.dump();
+    return found;
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+}
+
+/** Deletes a file inside an instance. */
+export function deleteFile(client: IncusClient, ref: InstanceRef, file: string): Promise<void> {
+  return client.write("DELETE", path(ref, "files"), { query: { ...query(ref), path: file } });
+}
+
 /** Writes a file or makes a directory inside an instance, running or stopped. Existing directories are left alone. */
 export function pushFile(client: IncusClient, ref: InstanceRef, file: FilePush): Promise<void> {
   return client.write("POST", path(ref, "files"), {

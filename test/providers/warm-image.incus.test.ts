@@ -43,6 +43,21 @@ describe("WarmImage", () => {
   };
   const instances = (): Promise<unknown[]> => d.query("/1.0/instances?all-projects=true");
 
+  test("of a project without images of its own is the default project's, by name and by *", async () => {
+    const fingerprint = await importImage(d, "taos-base");
+    await d.incus("project", "create", "agents", "-c", "features.images=false", "-c", "limits.containers=0");
+    for (const alias of ["taos-base", "*"]) {
+      const resource = new TestResource(d, "WarmImage", alias);
+      expect(await resource.up({ ...WANTED, alias, project: "agents" })).toBe("create");
+      expect(await unpacked()).toEqual([fingerprint]);
+      expect(resource.state).toMatchObject({ fingerprint, warmFingerprint: fingerprint });
+      expect(await resource.refresh()).toBe(false);
+      expect(await resource.up({ ...WANTED, alias, project: "agents" })).toBe("same");
+      await resource.destroy();
+    }
+    expect(await images()).toEqual([fingerprint]);
+  });
+
   test("that is on the host is unpacked once; nothing is left behind; it stays when the stack goes", async () => {
     const fingerprint = await importImage(d, "taos-base");
     expect(await warm.up(WANTED)).toBe("create");
