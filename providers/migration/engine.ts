@@ -31,6 +31,7 @@ import { situationOf } from "./situation.ts";
 import { standingLine } from "./standing.ts";
 import { deriveState, type MigrationState, STATES } from "./states.ts";
 import { deadEnd, STEPS, writeSource } from "./steps.ts";
+import { rename } from "./swap.ts";
 import { mendTornRenames } from "./torn-rename.ts";
 
 /** Times that one run goes on after a lost connection or a concurrent change. */
@@ -177,6 +178,7 @@ async function drive(move: Move, options: MigrationOptions, mode: Mode): Promise
     await mendTornRenames(move, await look(move, seen));
     await move.lease.acquire(move.progress);
     seen = await observe(move.client, move.request.project, move.request.name);
+    seen = await nameCopy(move, seen);
     const state = stateOf(move, seen);
     move.progress(`resuming an interrupted migration: ${STATES[state].holds}`);
     if (mode !== "migrate" && UNDO_WHEN_WITHDRAWN.includes(state)) {
@@ -238,6 +240,15 @@ async function drive(move: Move, options: MigrationOptions, mode: Mode): Promise
   }
 }
 
+/** Gives a copy that was renamed by hand while it was being filled its name back: its files are found by it. */
+async function nameCopy(move: Move, seen: Observation): Promise<Observation> {
+  const { source, copy, named } = seen;
+  const isBeingFilled = source && copy && !source.journal.undo && named?.name === source.instance.name;
+  if (!isBeingFilled || copy.instance.name === source.journal.copy) return seen;
+  await rename(move, copy, source.journal.copy);
+  return look(move, seen);
+}
+
 /** False once the daemon through whose root they are reached is gone. */
 function filesReachable(move: Move): Promise<boolean> {
   return move.files.exists("storage-pools");
@@ -284,19 +295,25 @@ function isDone(move: Move, seen: Observation, mode: Mode): boolean {
   return mode === "conclude" || (seen.named !== undefined && rootPool(seen.named) === move.request.target);
 }
 
-/** Looks again: by name where the names are known, which is a fraction of listing all instances. */
+/**
+ * Looks again: by name where the names are known, which is a fraction of listing all instances. Source and copy may
+ * have been renamed by hand, before or since: where one is not found any more, all instances are looked through.
+ */
 async function look(move: Move, before: Observation): Promise<Observation> {
   const { project, name } = move.request;
   const uuid = before.source?.journal.uuid ?? before.named?.config["volatile.uuid"];
   if (!uuid) return observe(move.client, project, name);
   const derived = [copyName(name, uuid), parkedName(name, uuid), undoneName(name, uuid)];
   const { copy, parked } = before.source?.journal ?? {};
-  const names = new Set([name, ...derived, ...[copy, parked].filter((one) => one !== undefined)]);
+  const known = [before.source, before.copy, before.past].map((one) => one?.instance.name);
+  const names = new Set([name, ...derived, ...[copy, parked, ...known].filter((one) => one !== undefined)]);
   const found = await Promise.all([...names].map((one) => findInstance(move.client, refOf(move, one))));
-  return observationOf(
+  const seen = observationOf(
     found.flatMap((one) => (one ? [one.value] : [])),
     name,
   );
+  const isMissing = (before.source && !seen.source) || (before.copy && !seen.copy);
+  return isMissing ? observe(move.client, project, name) : seen;
 }
 
 async function decideUndo(move: Move, seen: Observation, reason: string): Promise<void> {

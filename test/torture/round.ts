@@ -89,6 +89,7 @@ class Round {
       return;
     }
     const ended = await this.#killedUp(step.kill);
+    await this.#tellProgress();
     this.#scene.midway = true;
     this.#say(before, await lookAtWorld(this.#d), false);
     if (ended) this.#tell("the run had ended by itself");
@@ -127,6 +128,7 @@ class Round {
     const up = await this.#stack.up({ timeoutMs: LONGEST_RUN });
     const refused = plan.exitCode === 1;
     const after = await lookAtWorld(this.#d);
+    await this.#tellProgress();
     this.#tell(`plan: ${plan.exitCode} ${plan.actions.join(", ")}; up: ${up.exitCode}`);
     if (up.exitCode !== 0) this.#tell(`up said: ${errorsOf(up).slice(0, 1_500)}`);
     this.#compare(plan, up, changesBetween(before, after));
@@ -169,9 +171,10 @@ class Round {
   /** Starts an `up` and strikes it. @returns whether it had ended before */
   async #killedUp(kill: KillStory): Promise<boolean> {
     this.#tell(`up, ${kill.whom} killed ${kill.delay} ms after "${kill.phase}"`);
+    const earlier = (await logsOf(this.#stack)).length;
     const run = this.#stack.startUp({ timeoutMs: LONGEST_RUN });
     try {
-      const ended = await this.#untilSaid(run, kill.phase, kill.delay);
+      const ended = await this.#untilSaid(run, kill.phase, kill.delay, earlier);
       if (ended) return true;
       await strike(run, kill.whom);
     } finally {
@@ -181,7 +184,13 @@ class Round {
     return false;
   }
 
-  async #untilSaid(run: PulumiRun, phase: string, ms: number): Promise<boolean> {
+  /** What the newest run has said of containers, for the story. */
+  async #tellProgress(): Promise<void> {
+    const said = (await newestLog(this.#stack)).matchAll(/"message":"[^"]*?(board: [^"\\]+)/g);
+    for (const line of new Set([...said].map(([, text = ""]) => text))) this.#tell(`said: ${line}`);
+  }
+
+  async #untilSaid(run: PulumiRun, phase: string, ms: number, earlier: number): Promise<boolean> {
     let ended = false;
     const end = run.result.then(
       () => {
@@ -191,7 +200,8 @@ class Round {
         ended = true;
       },
     );
-    while (!ended && !(await newestLog(this.#stack)).includes(phase)) await delay(20);
+    const said = async (): Promise<boolean> => (await newestLog(this.#stack, earlier)).includes(phase);
+    while (!ended && !(await said())) await delay(20);
     await Promise.race([delay(ms), end]);
     return ended;
   }
@@ -252,10 +262,17 @@ async function strike(run: PulumiRun, whom: KillStory["whom"]): Promise<void> {
   }
 }
 
-async function newestLog(stack: TestStack): Promise<string> {
-  const logs = (await readdir(stack.dir)).filter((name) => /^events-\d+-/.test(name));
+/** Event logs of the stack's runs, the newest first. */
+async function logsOf(stack: TestStack): Promise<string[]> {
   const numberOf = (name: string): number => Number(/^events-(\d+)-/.exec(name)?.[1]);
-  const newest = logs.sort((a, b) => numberOf(b) - numberOf(a))[0];
+  const logs = (await readdir(stack.dir)).filter((name) => /^events-\d+-/.test(name));
+  return logs.sort((a, b) => numberOf(b) - numberOf(a));
+}
+
+/** Text of the newest log; empty while there are only those of `earlier` runs. */
+async function newestLog(stack: TestStack, earlier = 0): Promise<string> {
+  const logs = await logsOf(stack);
+  const [newest] = logs.length > earlier ? logs : [];
   return newest === undefined ? "" : readFile(join(stack.dir, newest), "utf8");
 }
 

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { IncusDaemon } from "../testbed/daemon.ts";
+import { until } from "../testbed/deadline.ts";
 import { type Manifest, manifest } from "../testbed/manifest.ts";
 import { sharedDir } from "./host.ts";
 
@@ -12,7 +13,7 @@ type Answer = {
   description: string;
   created_at: string;
   config: Record<string, string>;
-  devices: Devices;
+  devices: Devices | null;
   expanded_devices: Devices | null;
   profiles: string[];
   snapshots:
@@ -56,13 +57,19 @@ const isWrittenAtStart = (path: string): boolean => /^(dev(\/|$)|etc\/resolv\.co
 
 /** Looks at everything. Reads by the incus client and the file system alone. */
 export async function lookAtWorld(d: IncusDaemon): Promise<World> {
-  const answers = await d.query<Answer[]>("/1.0/instances?recursion=2&all-projects=true");
+  const answers = await until(() => listInstances(d), { what: "instances to be listed with their devices" });
   const instances = new Map<string, SeenInstance>();
   for (const answer of answers) {
     const seen = await see(d, answer);
     instances.set(seen.ref, seen);
   }
   return { instances, objects: await seeObjects(d), shared: digestOf(await manifest(sharedDir(d))) };
+}
+
+/** While an instance is going down or being made Incus lists it without its devices. */
+async function listInstances(d: IncusDaemon): Promise<Answer[] | undefined> {
+  const all = await d.query<Answer[]>("/1.0/instances?recursion=2&all-projects=true");
+  return all.every(({ devices, expanded_devices: expanded }) => devices && expanded) ? all : undefined;
 }
 
 async function see(d: IncusDaemon, answer: Answer): Promise<SeenInstance> {
@@ -81,7 +88,7 @@ async function see(d: IncusDaemon, answer: Answer): Promise<SeenInstance> {
     }
   }
   const settings = { profiles: answer.profiles, description: answer.description };
-  const own = Object.fromEntries(Object.entries(devices).filter(([, { path }]) => path !== "/"));
+  const own = Object.fromEntries(Object.entries(devices ?? {}).filter(([, { path }]) => path !== "/"));
   return {
     ...{ ref: `${project}/${name}`, name, project, status, pool, config, pid: answer.state.pid },
     kept: canonical({

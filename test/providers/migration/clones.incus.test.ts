@@ -278,3 +278,30 @@ describe("a snapshot taken during a migration", () => {
     await daemon.ipv4("mary");
   });
 });
+
+/** Where a run is struck, and what a person renames then. */
+const RENAMED: [point: string, instance: string][] = [
+  ["after seeded", "mary-copy"],
+  ["after stopped", "mary-copy"],
+  ["after parking", "mary-parked"],
+  ["after dressed", "mary-parked"],
+  ["after started", "mary-parked"],
+];
+
+describe("renamed by hand after a kill", () => {
+  it.each(RENAMED)("%s, %s: the next run finishes, and nothing of it is left", async (point, instance) => {
+    const { uuid, mac } = await makeMary();
+    await runAndDie(daemon, requestFor("mary"), point);
+    await daemon.incus("rename", `${instance}-${uuid.slice(0, 8)}`, "by-hand");
+    await run(daemon, requestFor("mary"));
+    const instances = await show(daemon);
+    const mary = instances.find(({ name }) => name === "mary");
+    expect(instances).toHaveLength(2);
+    expect(mary?.status).toBe("Running");
+    expect(mary?.expanded_devices["root"]?.["pool"]).toBe("cow");
+    expect(mary?.config["volatile.eth0.hwaddr"]).toBe(mac);
+    for (const one of instances)
+      expect(marksOf(one.config).filter((key) => !key.endsWith("parked"))).toEqual([]);
+    expect((await run(daemon, requestFor("mary"))).lines).toEqual([]);
+  });
+});
