@@ -54,8 +54,11 @@ export interface Lifecycle<Args extends CommonArgs, State extends Args & CommonS
   args: z.ZodType<Args>;
   /** Rules that need more than one field, or local files; without network. @returns messages with their argument */
   check?(args: Args): CheckFailure[] | Promise<CheckFailure[]>;
-  /** Compares what is (the state as the last refresh saw it) with what is wanted. No network. */
-  diff(state: State, args: Args): DiffResult;
+  /**
+   * Compares what is (the state as the last refresh saw it) with what is wanted. No network.
+   * @param expected what the plan says will be done; undefined where there is none
+   */
+  diff(state: State, args: Args, expected?: string): DiffResult;
   create(args: Args, client: IncusClient, expected?: string): Promise<{ id: string; state: State }>;
   /** What is on the host now, or undefined where it is gone. */
   read(id: string, state: State, client: IncusClient): Promise<State | undefined>;
@@ -151,7 +154,7 @@ export function dynamicProvider<Args extends CommonArgs, State extends Args & Co
         state.unreachable !== undefined ||
         state.owner !== args.owner ||
         !isDeepStrictEqual(state.host, args.host);
-      const result = lifecycle.diff(state, args);
+      const result = lifecycle.diff(state, args, thisRun.get(args.owner)?.expect);
       for (const difference of state.drift ?? [])
         announce(`${args.host.name}: ${kind} ${id}: drift: ${difference}`);
       return {

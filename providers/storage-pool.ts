@@ -75,7 +75,12 @@ interface StoragePoolState extends StoragePoolArgs, CommonState {
   /** True for a `dir` pool with content: nothing is written to this host beyond what an opt-in names. */
   left: boolean;
   drift: string[];
+  /** What a run would do by these args; the plan's word counts for more, since args may have changed since. */
+  due?: string[];
 }
+
+/** Decisions that write something. */
+const WRITING: readonly string[] = ["create", "recreate", "grow"] satisfies PoolDecision["action"][];
 
 /** The args with the real name of the pool that they mean on this host. */
 async function settled<A extends StoragePoolArgs>(args: A, client: IncusClient): Promise<SettledWish<A>> {
@@ -265,9 +270,14 @@ const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
     return failures;
   },
 
-  diff(state, args) {
+  diff(state, args, expected) {
     if (state.name !== args.name) return { changes: true, replaces: ["name"] };
-    return { changes: state.drift.length > 0 || changedFields(state, args).length > 0 };
+    if (state.drift.length > 0) return { changes: true };
+    if (expected === undefined)
+      return { changes: (state.due ?? []).length > 0 || changedFields(state, args).length > 0 };
+    if (WRITING.includes(expected) || (expected === "leave") !== state.left) return { changes: true };
+    // A size that the pool has already, or cannot get, is no change of anything.
+    return { changes: changedFields(state, args, ["size", "isUnnamed"]).length > 0 };
   },
 
   async create(args, client, expected) {
@@ -288,6 +298,7 @@ const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
     // A pool that is gone took its content along: that is reported, never papered over with a new one.
     if (!live) return { ...state, drift: [`pool ${state.pool} is missing`] };
     const drift: string[] = [];
+    const due: string[] = [];
     if (live.status !== "Created" && live.status !== "")
       drift.push(`pool ${state.pool} is ${live.status.toLowerCase()}`);
     if (live.driver !== state.effectiveDriver)
@@ -296,7 +307,7 @@ const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
       const sizes = await readPoolSizes(client, live, await openHostFiles(client));
       const { name, driver } = live;
       const growth = decideGrowth(state.size, { name, driver, sizes, hostFreeBytes: null });
-      if (growth.action === "grow") drift.push(`it can grow ${growth.reason}`);
+      if (growth.action === "grow") due.push(`it can grow ${growth.reason}`);
     }
     if (live.driver === "dir" && state.driver !== "dir") {
       const look = await shared(client, "look", () =>
@@ -304,7 +315,7 @@ const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
       );
       const decision = decidePool(wish, poolFactsOf(look, wish));
       if (decision.action !== "leave" && decision.action !== "refuse")
-        drift.push(`${decision.action}: ${decision.reason}`);
+        due.push(`${decision.action}: ${decision.reason}`);
     }
     if (!state.adopted) {
       drift.push(...configDrift({ [OWNER_KEY]: state.owner }, live.config ?? {}));
@@ -312,7 +323,7 @@ const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
         drift.push("description differs");
     }
     // States of before 0.1 have no such field.
-    return { ...state, left: state.left ?? false, drift };
+    return { ...state, left: state.left ?? false, drift, due };
   },
 
   async update(_id, state, args, client, expected) {

@@ -1,3 +1,5 @@
+import { stat, truncate } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { changesOf, createStack, errorsOf, type RunResult, type TestStack } from "../pulumi/stack.ts";
 import { type IncusDaemon, startDaemon } from "../testbed/daemon.ts";
@@ -51,6 +53,24 @@ describe("a host whose default profile has its own pool ssd and bridge br0", () 
     expect(await stack.outputs<{ hosts: Record<string, object> }>()).toMatchObject({
       hosts: { board: { pool: "ssd", driver: "btrfs", launchPool: "ssd" } },
     });
+    expect(changesOf(await up(host))).toEqual([]);
+  });
+
+  test("keeps a size that a hand gave its pool; preview shows no change where the plan does not", {
+    timeout: 120_000,
+  }, async () => {
+    const file = join(d.dir, "disks/ssd.img");
+    await truncate(file, 9 * 1024 ** 3);
+    const left = await up({ ...host, pool: { size: "7GiB" } });
+    expect(left.output.replaceAll(/\s+/g, " ")).toContain("board: nothing to do pool ssd: btrfs, 1.0 GiB");
+    expect(left.output.replaceAll(/\s+/g, " ")).toMatch(
+      /pool ssd is not grown to 7\.0 GiB: .*its loop file 9\.0 GiB, \/dev\/loop\d+ 1\.0 GiB/,
+    );
+    expect(changesOf(left)).toEqual([]);
+    expect((await stat(file)).size).toBe(9 * 1024 ** 3);
+    await truncate(file, 1024 ** 3);
+    expect(changesOf(await up({ ...host, pool: { size: "5GiB" } }))).toEqual(["board/default update"]);
+    expect((await stat(file)).size).toBe(5 * 1024 ** 3);
     expect(changesOf(await up(host))).toEqual([]);
   });
 
