@@ -14,6 +14,7 @@ import * as schemas from "./incus/schemas.ts";
 import { OWNER_KEY } from "./ownership.ts";
 import { recreationsIn } from "./pool-recreation.ts";
 import { isOnLoopFile, type PoolSizes, poolSizesOf } from "./pool-sizes.ts";
+import { addedDevices } from "./profile-needs.ts";
 import { type CountedLimits, countedLimits, type ProjectRules, withUsage } from "./project-limits.ts";
 
 /** A volume of a pool, snapshots apart. */
@@ -56,6 +57,8 @@ export interface ProfileLook {
   disks: Record<string, Record<string, string>>;
   /** What each of its network interfaces is on: a network, a bridge of the host, or the kind of interface. */
   networks: string[];
+  /** Devices that taos-hosts added once. */
+  added?: string[];
   /** What instances count against the limits of their project by this profile. */
   limits?: Pick<CountedLimits, "memory" | "cpu" | "processes">;
 }
@@ -268,6 +271,7 @@ function profileLook(profile: schemas.Profile): ProfileLook {
     name: profile.name,
     project: profile.project,
     disks: Object.fromEntries(disks.map(([name, device]) => [name, diskKeys(device)])),
+    added: addedDevices(profile),
     limits: countedLimits(profile.config),
     networks: devices
       .filter(([, device]) => device["type"] === "nic")

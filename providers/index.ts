@@ -31,6 +31,7 @@ export * from "./pool-decision.ts";
 export { poolContents, poolFactsOf, poolWorldOf } from "./pool-facts.ts";
 export { type PoolSizes, realSize } from "./pool-sizes.ts";
 export { ProfileDevices } from "./profile-devices.ts";
+export { profileNeeds } from "./profile-needs.ts";
 export { progressFor } from "./progress.ts";
 export { creationRefusal, migrationRefusal } from "./project-limits.ts";
 export { givenRoots, ownRootName, qualifiedName } from "./root-disk.ts";

@@ -10,6 +10,7 @@ import { shared } from "./incus/shared.ts";
 import { ObjectName } from "./names.ts";
 import { freeSubnet } from "./network-subnet.ts";
 import { OWNER_KEY, ownershipOf } from "./ownership.ts";
+import { profileNeeds, profileUseOf } from "./profile-needs.ts";
 import { progressFor } from "./progress.ts";
 import { CommonArgs, type CommonState, dynamicProvider, type InputsOf, type Lifecycle } from "./resource.ts";
 import { shim } from "./shim.ts";
@@ -27,7 +28,7 @@ export const NetworkArgs = CommonArgs.extend({
   config: z.record(z.string(), z.string()).default({}),
   /** Make nothing where there is no such bridge: the host is only reported on. @default false */
   leave: z.boolean().default(false),
-  /** Make it only where the default profile has no network interface: nobody asked for it otherwise. @default false */
+  /** Make it only where the default profile gets its interface on it: nobody asked for it otherwise. @default false */
   ifNeeded: z.boolean().default(false),
 });
 export type NetworkArgs = z.infer<typeof NetworkArgs>;
@@ -52,13 +53,13 @@ function isUnfinished(network: LiveNetwork, owner: string): boolean {
   return network.status === "Pending" && ownershipOf(network.config, owner) === "ours";
 }
 
-/** True where no bridge is to be made: nothing may be written, or the default profile has another interface. */
+/** True where no bridge is to be made: nothing may be written, or the default profile has and gets no interface on it. */
 async function isUnwanted({ name, leave, ifNeeded }: NetworkArgs, client: IncusClient): Promise<boolean> {
   if (leave || !ifNeeded) return leave;
   const profiles = await shared(client, "profiles", listProfiles);
   const profile = profiles.find((one) => one.name === "default" && one.project === "default");
-  const interfaces = Object.values(profile?.devices ?? {}).filter((device) => device["type"] === "nic");
-  return interfaces.length > 0 && interfaces.every((device) => device["network"] !== name);
+  if (!profile || profileNeeds(profileUseOf(profile)).includes("eth0")) return false;
+  return Object.values(profile.devices).every((device) => device["network"] !== name);
 }
 
 /** Makes the bridge; where Incus finds no addresses for it, once more with one that no interface of the host uses. */

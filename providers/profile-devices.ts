@@ -9,16 +9,15 @@ import type { Profile } from "./incus/schemas.ts";
 import { listProjects } from "./incus/server.ts";
 import { shared } from "./incus/shared.ts";
 import { ObjectName, PoolName } from "./names.ts";
+import { addedDevices, DEVICES_KEY, profileNeeds, profileUseOf } from "./profile-needs.ts";
 import { progressFor } from "./progress.ts";
 import { CommonArgs, type CommonState, dynamicProvider, type InputsOf, type Lifecycle } from "./resource.ts";
 import { inheritors, qualifiedName, rootDisk } from "./root-disk.ts";
 import { shim } from "./shim.ts";
 
-/** Which devices of the profile taos-hosts added; written together with them, so a kill in between loses nothing. */
-const DEVICES_KEY = "user.taos.devices";
-
 /**
- * A profile has a root disk and a network interface. Missing ones are added; what is there is never changed, with one
+ * A profile has a root disk and a network interface. Missing ones are added as long as no instance has the profile
+ * (what was added once is put back then, too); what is there is never changed, with one
  * exception: after a migration (`repointFrom`), root disks that name the old pool are re-pointed in the profiles of
  * every project, as soon as no instance inherits them.
  *
@@ -92,30 +91,26 @@ async function modifyProfile(
   );
 }
 
-function addedDevices(profile: Profile): string[] {
-  return (profile.config[DEVICES_KEY] ?? "").split(",").filter((name) => name !== "");
-}
-
 function freeDeviceName(devices: Profile["devices"], wanted: string): string {
   return wanted in devices ? `taos-${wanted}` : wanted;
 }
 
 /** The profile with its missing devices, or undefined where none is missing. */
 function withMissingDevices(profile: Profile, args: ProfileDevicesArgs): Profile | undefined {
-  if (args.leave) return undefined;
+  const needs = args.leave ? [] : profileNeeds(profileUseOf(profile));
+  if (needs.length === 0) return undefined;
   const devices = { ...profile.devices };
   const added = new Set(addedDevices(profile));
-  if (!rootDisk(devices)) {
+  if (needs.includes("root")) {
     const name = freeDeviceName(devices, "root");
     devices[name] = { type: "disk", path: "/", pool: args.pool };
     added.add(name);
   }
-  if (!Object.values(devices).some((device) => device["type"] === "nic")) {
+  if (needs.includes("eth0")) {
     const name = freeDeviceName(devices, "eth0");
     devices[name] = { type: "nic", name: "eth0", network: args.network };
     added.add(name);
   }
-  if (Object.keys(devices).length === Object.keys(profile.devices).length) return undefined;
   return { ...profile, devices, config: { ...profile.config, [DEVICES_KEY]: [...added].sort().join(",") } };
 }
 

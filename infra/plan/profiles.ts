@@ -1,8 +1,9 @@
-import { type HostLook, type ProfileLook, qualifiedName } from "@taos-hosts/providers";
+import { type HostLook, type ProfileLook, profileNeeds, qualifiedName } from "@taos-hosts/providers";
 import { bridgeWish } from "../bridge-wish.ts";
 import type { HostConfig } from "../config.ts";
 import { poolWishes } from "../pool-wishes.ts";
 import type { EffectivePool, PoolPlan } from "./pools.ts";
+import { profileProject } from "./projects.ts";
 import { type ContainerPlan, type Findings, noFindings } from "./types.ts";
 
 /**
@@ -19,8 +20,15 @@ export function planNetwork(
   if (isLeft) return findings;
   const { name, ifNeeded } = bridgeWish(host);
   const profile = defaultProfile(look, "default");
-  const networks = profile?.networks ?? [];
-  const isUnwanted = ifNeeded && networks.length > 0 && !networks.includes(name);
+  const users = profile ? usersOf(profile, look) : [];
+  const hasInterface = (profile?.networks.length ?? 0) > 0;
+  const missing = profile
+    ? profileNeeds({
+        ...{ hasRoot: hasRoot(profile), hasInterface },
+        ...{ added: profile.added ?? [], isUsed: users.length > 0 },
+      })
+    : [];
+  const isUnwanted = ifNeeded && profile && !missing.includes("eth0") && !profile.networks.includes(name);
   if (!isUnwanted && !look.networks.some((network) => network.name === name)) {
     findings.actions.push({
       kind: "create-network",
@@ -30,7 +38,6 @@ export function planNetwork(
     });
   }
   if (!profile || !effective) return findings;
-  const missing = [...(hasRoot(profile) ? [] : ["root"]), ...(networks.length > 0 ? [] : ["eth0"])];
   if (missing.length > 0) {
     findings.actions.push({
       kind: "add-profile-devices",
@@ -40,7 +47,27 @@ export function planNetwork(
       reason: `it has no ${missing.join(" and no ")}`,
     });
   }
+  if (!hasInterface && !missing.includes("eth0")) {
+    findings.remarks.push(
+      `profile default has no network interface and is left so: ${listed(users)} would get one, too. incus profile device add default eth0 nic network=… name=eth0 adds it`,
+    );
+  }
   return findings;
+}
+
+/** At most six names of many. */
+function listed(names: readonly string[]): string {
+  return names.length > 6 ? `${names.slice(0, 6).join(", ")} and ${names.length - 6} more` : names.join(", ");
+}
+
+/** Instances that have this profile, by qualified name. */
+function usersOf(profile: ProfileLook, look: HostLook): string[] {
+  return look.instances
+    .filter(
+      ({ profiles, project }) =>
+        profiles.includes(profile.name) && profileProject(look, project) === profile.project,
+    )
+    .map(qualifiedName);
 }
 
 /** The default profile that containers of a project have. */
@@ -82,10 +109,7 @@ export function planProfiles(
         reason: `new launches go to pool ${effective.name}`,
       });
     } else {
-      const names =
-        inheriting.length > 6
-          ? `${inheriting.slice(0, 6).join(", ")} and ${inheriting.length - 6} more`
-          : inheriting.join(", ");
+      const names = listed(inheriting);
       findings.remarks.push(
         `${object} stays on pool ${old}, so new launches go there: ${names} take their root disk from it. optIn.pinRoot or optIn.migrate frees it.`,
       );

@@ -341,6 +341,54 @@ describe("a host whose default profile has a pool and a bridge of its own", () =
   });
 });
 
+describe("a default profile without a network interface", () => {
+  const bare = (instances: InstanceLook[], change: Partial<ProfileLook> = {}): HostLook => ({
+    ...board(instances, { pools: [poolLook("default", "btrfs")], networks: [] }),
+    profiles: [
+      {
+        ...{
+          name: "default",
+          project: "default",
+          disks: { root: { path: "/", pool: "default" } },
+          networks: [],
+        },
+        ...change,
+      },
+    ],
+  });
+
+  it("gets one, and a bridge for it, as long as nobody has the profile", () => {
+    expect(kinds(plan({}, bare([])))).toEqual([
+      "create-network network incusbr0",
+      "add-profile-devices profile default",
+    ]);
+    const other = container("mary", { profiles: [] });
+    expect(kinds(plan({}, bare([other])))).toContain("add-profile-devices profile default");
+  });
+
+  it("is left where containers have it: they would get one, too", () => {
+    const planned = plan({}, bare([container("mary"), container("naira")]));
+    expect(planned).toMatchObject({ actions: [], refusals: [] });
+    expect(planned.remarks).toContainEqual(
+      expect.stringContaining(
+        "profile default has no network interface and is left so: mary, naira would get one, too",
+      ),
+    );
+    expect(planned.launches).toEqual([
+      { project: "default", pool: "default", driver: "btrfs", networks: [] },
+    ]);
+    expect(kinds(plan({ bridge: "br1" }, bare([container("mary")])))).toEqual(["create-network network br1"]);
+  });
+
+  it("gets back what was added to it once", () => {
+    const planned = plan({}, bare([container("mary")], { added: ["eth0", "root"] }));
+    expect(kinds(planned)).toEqual([
+      "create-network network incusbr0",
+      "add-profile-devices profile default",
+    ]);
+  });
+});
+
 describe("a dir pool with a copy-on-write twin", () => {
   const pools = [poolLook("default", "dir"), poolLook("default-cow", "btrfs")];
   const toTwin = { name: "default", project: "default", disks: { root: { path: "/", pool: "default-cow" } } };

@@ -81,4 +81,39 @@ describe("ProfileDevices", () => {
     await devices.destroy();
     expect((await profile()).devices).toEqual({ root: ROOT, eth0: ETH0 });
   });
+
+  test("adds nothing that containers would get, too; what was added once comes back beside them", async () => {
+    await importImage(d, "taos-base");
+    await d.incus("init", "taos-base", "mary", "--storage=default");
+    const bridge = new TestResource(d, "Network", "br7");
+    const record = await recordEvents(d);
+    expect(await devices.up(WANTED)).toBe("create");
+    expect(await bridge.up({ name: "br7", ifNeeded: true })).toBe("create");
+    expect(await devices.refresh()).toBe(false);
+    expect(await bridge.refresh()).toBe(false);
+    await record.stop();
+    expect(record.lifecycle()).toEqual([]);
+    expect(await profile()).toMatchObject({ devices: {} });
+    expect(await d.query("/1.0/networks/br7").catch(() => "none")).toBe("none");
+
+    await d.incus("delete", "mary");
+    expect(await devices.refresh()).toBe(true);
+    await devices.up(WANTED);
+    expect((await profile()).devices).toEqual({ root: ROOT, eth0: ETH0 });
+    await d.incus("init", "taos-base", "naira");
+    await d.incus("profile", "device", "remove", "default", "eth0");
+    expect(await devices.refresh()).toBe(true);
+    await devices.up(WANTED);
+    expect((await profile()).devices).toEqual({ root: ROOT, eth0: ETH0 });
+  });
+
+  test("a bridge is made for the profile that needs it", async () => {
+    const bridge = new TestResource(d, "Network", "br7");
+    await bridge.up({ name: "br7", ifNeeded: true, config: { "ipv6.address": "none" } });
+    expect(bridge.state).toMatchObject({ adopted: false });
+    await devices.up({ ...WANTED, network: "br7" });
+    expect(await bridge.refresh()).toBe(false);
+    await bridge.destroy();
+    expect(await d.incus("network", "show", "br7")).toContain("user.taos.owner");
+  });
 });
