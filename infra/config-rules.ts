@@ -179,17 +179,23 @@ function optInIssues(host: ParsedHost): ConfigIssue[] {
       issues.push({ path: ["optIn", option, index], reason: notListed(name, sections, known) });
     });
   }
+  if (host.pool.cow === false && host.optIn.migrate.length > 0) {
+    issues.push({
+      path: ["pool", "cow"],
+      reason: "is false, but optIn.migrate names containers, which move to that pool. Take one of them out",
+    });
+  }
   return [...issues, ...contradictions(host)];
 }
 
 /** What an undo cannot be asked for beside. */
 function contradictions({ optIn }: ParsedHost): ConfigIssue[] {
   return optIn.undo.flatMap((name, index) =>
-    (["migrate", "removeParked"] as const)
+    (["migrate", "pinRoot", "removeParked"] as const)
       .filter((other) => optIn[other].includes(name))
       .map((other) => ({
         path: ["optIn", "undo", index],
-        reason: `${quote(name)} is under optIn.${other}, too, which is the opposite. Take it out of one of them`,
+        reason: `${quote(name)} is under optIn.${other}, too, and an undo goes back to what was before. Take it out of one of them`,
       })),
   );
 }

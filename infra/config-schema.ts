@@ -107,6 +107,11 @@ const Pool = strict({
   source: PoolSource.default("loop"),
   /** Bytes; loop files only. @default 50 GiB, or 60 % of what is free if that is less */
   size: Size.optional(),
+  /**
+   * Whether there is a copy-on-write pool `<name>-cow` beside a `dir` pool, for agents and migrated containers.
+   * @default while `optIn.migrate` names anything, and for good once a migration has made it
+   */
+  cow: z.boolean({ error: "must be true or false" }).optional(),
 });
 
 function aliasError(issue: { input?: unknown }): string {

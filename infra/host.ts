@@ -65,7 +65,9 @@ export class Host extends pulumi.ComponentResource {
     });
 
     const { optIn } = config;
-    const wishes = poolWishes(config);
+    // Of a host that does not answer nothing is known: its second pool is declared, since what is left out is deleted.
+    const { unreachable, pool } = context.plan;
+    const wishes = poolWishes(config, unreachable !== null || pool.cowDecision !== null);
     const mainPool = new StoragePool(
       named(wishes.main.name),
       { ...common(wishes.main.name), ...wishes.main, ...expectation(context.plan.pool.decision) },

@@ -55,7 +55,7 @@ function planHost(host: HostConfig, facts: HostFacts, owner: (name: string) => s
     network,
     images,
     containers,
-    planProfiles(host, look, effective, containers, pools),
+    planProfiles(look, effective, containers, pools),
     planAgents(host, look, effective, owner, {
       images: images.missing,
       projects: projects.missing,

@@ -5,13 +5,20 @@ import type { HostConfig } from "./config.ts";
 export const USUAL_POOL = "default";
 
 /**
- * The pools that a host's config asks for, for planner and resources alike. As soon as a container is to be migrated
- * there is a second one beside the named pool; it serves only where that is not copy-on-write itself.
+ * The pools that a host's config asks for, for planner and resources alike. There is a second one beside the named
+ * pool while a container is to be migrated, where the config says so for good (`pool.cow`), and where an earlier
+ * migration of this stack has made it: an opt-in permits a change, and is not where the result is remembered. It
+ * serves only where the named pool is not copy-on-write itself.
+ * @param hasTwin whether the second pool is on the host and this stack's
  */
-export function poolWishes({ pool, optIn }: HostConfig): { main: PoolWish; cow?: PoolWish } {
+export function poolWishes(
+  { pool, optIn }: HostConfig,
+  hasTwin: boolean,
+): { main: PoolWish; cow?: PoolWish } {
   const { name = USUAL_POOL, driver, source, size } = pool;
   const named = { name, isUnnamed: pool.name === undefined };
-  if (optIn.migrate.length === 0) return { main: { ...named, driver, source, size } };
+  if (!(pool.cow ?? (optIn.migrate.length > 0 || hasTwin)))
+    return { main: { ...named, driver, source, size } };
   const cowDriver = driver === "dir" ? "auto" : driver;
   return {
     // A pool that containers are being moved off keeps its driver: the wish for another one is the second pool's.

@@ -25,7 +25,7 @@ export { isSuccessor, migrationMarkOf, parkedMarkOf } from "./migration/identity
 export { undoneName } from "./migration/names.ts";
 export { ImageAliasName, InstanceName, nearestNames, ObjectName, PoolName } from "./names.ts";
 export { Network } from "./network.ts";
-export { OWNER_KEY, type Ownership, ownerMark, ownershipOf } from "./ownership.ts";
+export { isOfSameStack, OWNER_KEY, type Ownership, ownerMark, ownershipOf } from "./ownership.ts";
 export { type PoolWorld, type SettledWish, settleWish } from "./pool-choice.ts";
 export * from "./pool-decision.ts";
 export { poolContents, poolFactsOf, poolWorldOf } from "./pool-facts.ts";

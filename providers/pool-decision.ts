@@ -167,6 +167,14 @@ export function decidePool(wish: SettledWish, facts: PoolFacts): PoolDecision {
     const driver = "driver" in choice && choice.driver === "zfs" ? "zfs" : "btrfs";
     return { action: "recreate", driver, reason: "its interrupted recreation is finished" };
   }
+  if (!facts.pool && facts.hasCowTwin) {
+    return {
+      action: "refuse",
+      reason: `it is not on the host, and pool ${wish.name}-cow, which took over from it, is`,
+      remedy: `Set pool.name: ${wish.name}-cow (and take pool.cow out), or bring the old pool back.`,
+      blockers: [],
+    };
+  }
   if (!facts.pool && facts.namesake !== undefined) {
     return {
       action: "refuse",

@@ -195,6 +195,16 @@ function planRemoved(findings: Findings, host: HostConfig, instance: InstanceLoo
   if (host.agents[instance.name]) return;
   const container = qualifiedName(instance);
   const object = `container ${container}`;
+  if (host.containers[instance.name]?.project === instance.project) {
+    findings.refusals.push({
+      severity: "error",
+      object,
+      container,
+      reason: "this stack made it as an agent, and taking it out of agents would delete it",
+      remedy: "Put it back under agents and take it out of containers.",
+    });
+    return;
+  }
   if (instance.config[PROTECTED_KEY] === "false" && instance.mounts) {
     findings.refusals.push({ severity: "error", object, container, ...mountsRefusal(instance.mounts) });
     return;

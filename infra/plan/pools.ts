@@ -3,16 +3,20 @@ import {
   formatBytes,
   type HostLook,
   isCopyOnWrite,
+  isOfSameStack,
   type PoolDecision,
+  type PoolLook,
   type PoolWish,
   poolFactsOf,
   poolWorldOf,
+  qualifiedName,
   realSize,
   type SettledWish,
   settleWish,
 } from "@taos-hosts/providers";
 import type { HostConfig } from "../config.ts";
 import { poolWishes } from "../pool-wishes.ts";
+import { parkedOf } from "./parked.ts";
 import { type Findings, type Mode, noFindings } from "./types.ts";
 
 /** The pool that images, agents and migrated containers use once the plan is done. Sizes in bytes. */
@@ -38,8 +42,10 @@ export interface PoolPlan extends Findings {
 
 /** @param owner an ownership mark of this stack and host */
 export function planPools(host: HostConfig, look: HostLook, owner: string): PoolPlan {
-  const unsettled = poolWishes(host);
   const settle = (wish: PoolWish): SettledWish => settleWish(wish, poolWorldOf(look), owner);
+  const twin = twinOf(settle(poolWishes(host, false).main).name, look);
+  const hasTwin = twin?.owner != null && isOfSameStack(twin.owner, owner);
+  const unsettled = poolWishes(host, hasTwin);
   const wishes = { main: settle(unsettled.main), ...(unsettled.cow ? { cow: settle(unsettled.cow) } : {}) };
   const main = decidePool(wishes.main, poolFactsOf(look, wishes.main));
   const cow = wishes.cow
@@ -47,6 +53,8 @@ export function planPools(host: HostConfig, look: HostLook, owner: string): Pool
     : null;
   const findings = noFindings();
   addFindings(findings, wishes.main, main);
+  if (twin && !wishes.cow && host.pool.cow === undefined)
+    addWayBack(findings, host, look, wishes.main.name, twin);
   let effective = effectivePool(wishes.main, main, look);
   if (wishes.cow && cow) {
     addFindings(findings, wishes.cow, cow);
@@ -54,6 +62,38 @@ export function planPools(host: HostConfig, look: HostLook, owner: string): Pool
   }
   const { name } = wishes.main;
   return { ...findings, name, main, cow, effective, mode: modeOf(effective, look, name) };
+}
+
+/** The copy-on-write pool beside a `dir` pool. */
+function twinOf(name: string, look: HostLook): PoolLook | undefined {
+  const isDir = look.pools.some((pool) => pool.name === name && !isCopyOnWrite(pool.driver));
+  return isDir
+    ? look.pools.find((pool) => pool.name === `${name}-cow` && isCopyOnWrite(pool.driver))
+    : undefined;
+}
+
+/**
+ * Refuses a config with which agents would silently be made on the `dir` pool again, beside containers of this config
+ * that are on the second one.
+ */
+function addWayBack(
+  findings: Findings,
+  host: HostConfig,
+  look: HostLook,
+  main: string,
+  twin: PoolLook,
+): void {
+  const there = look.instances
+    .filter((one) => one.root?.pool === twin.name && parkedOf(one) === null)
+    .filter(({ name, project }) => (host.containers[name] ?? host.agents[name])?.project === project)
+    .map(qualifiedName);
+  if (there.length === 0) return;
+  findings.refusals.push({
+    severity: "error",
+    object: `pool ${twin.name}`,
+    reason: `${there.join(", ")} are on it and this stack did not make it, so new agents would go to pool ${main} (dir) again`,
+    remedy: `Add "cow: true" under pool to go on with ${twin.name}, or "cow: false" to go back to ${main} for good.`,
+  });
 }
 
 /** A named pool that this very plan makes copy-on-write needs no second one. */

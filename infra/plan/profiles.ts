@@ -1,7 +1,6 @@
 import { type HostLook, type ProfileLook, profileNeeds, qualifiedName } from "@taos-hosts/providers";
 import { bridgeWish } from "../bridge-wish.ts";
 import type { HostConfig } from "../config.ts";
-import { poolWishes } from "../pool-wishes.ts";
 import type { EffectivePool, PoolPlan } from "./pools.ts";
 import { profileProject } from "./projects.ts";
 import { type ContainerPlan, type Findings, noFindings } from "./types.ts";
@@ -88,14 +87,13 @@ export function rootPool(profile: ProfileLook): string | undefined {
  * disk from it any more. Until then new launches go where they went, and the remark says who is in the way.
  */
 export function planProfiles(
-  host: HostConfig,
   look: HostLook,
   effective: EffectivePool | undefined,
   { moves, pinned }: ContainerPlan,
-  { name: old }: Pick<PoolPlan, "name">,
+  { name: old, cow }: Pick<PoolPlan, "name" | "cow">,
 ): Findings {
   const findings = noFindings();
-  if (!poolWishes(host).cow || !effective || effective.name === old) return findings;
+  if (cow === null || !effective || effective.name === old) return findings;
   for (const profile of look.profiles) {
     if (rootPool(profile) !== old) continue;
     const inheriting = inheritorsOf(profile, look).filter((name) => !moves.has(name) && !pinned.has(name));

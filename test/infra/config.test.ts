@@ -136,7 +136,7 @@ describe("a mistake is refused with its path and the way out", () => {
     [
       "an undo beside its opposite",
       host({ containers: { mary: {} }, optIn: { migrate: ["mary"], undo: ["mary"] } }),
-      'optIn.undo[0]: "mary" is under optIn.migrate, too, which is the opposite',
+      'optIn.undo[0]: "mary" is under optIn.migrate, too, and an undo goes back',
     ],
     ["idmap to root", agent({ idmapUid: 0 }), "orange-1.agents.iris.idmapUid: must not be root of the host"],
     [

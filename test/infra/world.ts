@@ -315,7 +315,7 @@ const config: fc.Arbitrary<HostConfig> = fc
       agents: Object.fromEntries(created),
       optIn: {
         migrate: picked(listed, 0).filter((name) => !undo.includes(name)),
-        pinRoot: picked(listed, 1),
+        pinRoot: picked(listed, 1).filter((name) => !undo.includes(name)),
         replace: picked(created, 2),
         removeParked: picked([...listed, ...created], 3).filter((name) => !undo.includes(name)),
         undo,
