@@ -1,6 +1,7 @@
 import { parseBytes } from "./bytes.ts";
 import type { WrittenSince } from "./host-written.ts";
 import type { Instance, Profile } from "./incus/schemas.ts";
+import { type NicLook, nicsOf } from "./nic-conflicts.ts";
 import { type CountedLimits, countedLimits } from "./project-limits.ts";
 import { rootDisk } from "./root-disk.ts";
 
@@ -28,6 +29,8 @@ export interface InstanceLook {
   /** What it counts against the limits of its project, its root disk apart. */
   limits?: Pick<CountedLimits, "memory" | "cpu" | "processes">;
   devices: Record<string, DeviceLook>;
+  /** Its network interfaces, as Incus compares them at a start. */
+  nics?: NicLook[];
   /** Where the root disk is, and the profile that says so (null: its own device). Null where it has none. */
   root: { pool: string; profile: string | null; sizeBytes: number | null } | null;
   snapshots: string[];
@@ -93,6 +96,7 @@ export function instanceLook(
     hasRawIdmap: instance.expanded_config["raw.idmap"] !== undefined,
     limits: countedLimits(instance.expanded_config),
     devices: Object.fromEntries(devices),
+    nics: nicsOf(instance),
     root: root
       ? {
           pool: root.pool,

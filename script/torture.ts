@@ -47,8 +47,8 @@ async function play(seed: number): Promise<boolean> {
   const started = performance.now();
   const told: string[] = [];
   const tell = (line: string): void => {
-    told.push(line);
-    if (values.verbose) console.log(`  ${((performance.now() - started) / 1000).toFixed(1)} s ${line}`);
+    told.push(`${((performance.now() - started) / 1000).toFixed(1)} s ${line}`);
+    if (values.verbose) console.log(`  ${told.at(-1)}`);
   };
   const story = storyOf(seed);
   tell(`story: ${JSON.stringify(story)}`);

@@ -10,6 +10,7 @@ import type { ContainerConfig } from "../config.ts";
 import { certainSpace, migrationCost } from "./cost.ts";
 import { parkedOf } from "./parked.ts";
 import { type EffectivePool, least } from "./pools.ts";
+import { startConflict } from "./start-conflict.ts";
 import type { ContainerPlan, Cost } from "./types.ts";
 
 /** One container that optIn.migrate names. */
@@ -131,6 +132,8 @@ function migrationProblem(
   const rules = { forbidsLowLevel: project?.forbidsLowLevel ?? false, limits: project?.limits ?? {} };
   const forbidden = migrationRefusal(instance.project, rules, { ...instance.limits, disk: root?.sizeBytes });
   if (forbidden) return forbidden;
+  const conflict = startConflict(look, instance);
+  if (conflict) return conflict;
   if (instance.mounts) return mountsRefusal(instance.mounts);
   if (instance.status !== "Running" && instance.status !== "Stopped") {
     return {

@@ -13,6 +13,7 @@ import { listProjectInstances } from "./observation.ts";
 import { parkedRecordOf } from "./parking.ts";
 import { rootDevice } from "./root-device.ts";
 import { ensureSpace } from "./space.ts";
+import { startConflict } from "./start-conflict.ts";
 import { requireTools } from "./tools.ts";
 import { countFlagged, hasNestedSubvolumes, snapshotVolumeOf, volumeOf } from "./volume.ts";
 
@@ -53,6 +54,8 @@ export async function preflight(move: Move, instance: Instance): Promise<Preflig
     disk: parseBytes(root["size"] ?? ""),
   });
   if (forbidden) refuse(`${forbidden.reason}. ${forbidden.remedy}`);
+  const conflict = await startConflict(move.client, instance);
+  if (conflict) refuse(`${conflict.reason}. ${conflict.remedy}`);
   const copy = copyName(instance.name, uuid);
   const parked = parkedName(instance.name, uuid);
   await refuseTakenNames(move, [copy, parked], refuse);

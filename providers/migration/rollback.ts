@@ -12,6 +12,7 @@ import type { Observation, Seen } from "./observation.ts";
 import { originalsOf, type ParkedRecord, parkedRecordOf, parkedSettings } from "./parking.ts";
 import { ipv4Addresses } from "./preflight.ts";
 import { rootPool } from "./root-device.ts";
+import { startConflict } from "./start-conflict.ts";
 
 /**
  * Begins to put a container back on the kept source of its migration: looks whether that can be done, then writes the
@@ -63,6 +64,8 @@ async function requireReturnable(move: Move, named: Instance, kept: Instance): P
       `"${named.name}" is not the instance that took over from it (its volatile.uuid differs). Give that one another name, and: incus rename ${kept.name} ${named.name}`,
     );
   }
+  const conflict = await startConflict(move.client, named);
+  if (conflict) refuse(`${conflict.reason}. ${conflict.remedy}`);
   if (kept.status !== "Stopped") refuse("it runs. Stop it (incus stop), then run again.");
   if (named.status !== "Running" && named.status !== "Stopped")
     refuse(`"${named.name}" is neither running nor stopped. Start or stop it, then run again.`);

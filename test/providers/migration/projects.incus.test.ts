@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { rollBack } from "../../../providers/migration/engine.ts";
 import type { IncusDaemon } from "../../testbed/daemon.ts";
-import { clear, requestFor, run, runAndDie, type Shown, show, startHost } from "./scene.ts";
+import { clear, connect, requestFor, run, runAndDie, type Shown, show, startHost } from "./scene.ts";
 
 /** Projects that forbid `volatile.uuid`, each by another setting. */
 const STRICT = { limited: "limits.containers=20", restricted: "restricted=true" };
@@ -126,5 +127,53 @@ describe("a project with limits that count", () => {
     await expect(run(daemon, requestFor("naira", { project: "memory" }))).rejects.toThrow(
       /limits.memory is 250(.0)? MiB, 250(.0)? MiB are in use, 50(.0)? MiB more are needed/,
     );
+  });
+});
+
+describe("a container that Incus would not start again beside another one", () => {
+  /** What a person does beside running mary, which Incus accepts, and what is said of it. */
+  const BESIDE: Record<string, { make: (mary: Shown) => Promise<unknown>; said: RegExp }> = {
+    "of its name in another project": {
+      make: () => daemon.incus("create", "bb", "mary", "--project=limited"),
+      said: /mary of project limited has the same name on network incusbr0.*incus rename mary NEW --project limited/,
+    },
+    "with its fixed address": {
+      make: async () => {
+        const address = await daemon.ipv4("mary");
+        await daemon.incus("config", "device", "override", "mary", "eth0", `ipv4.address=${address}`);
+        return daemon.incus("copy", "mary", "naira");
+      },
+      said: /naira has the same address [0-9.]+ on network incusbr0/,
+    },
+    "with its MAC address": {
+      make: ({ config }) =>
+        daemon.incus("create", "bb", "naira", "--device", `eth0,hwaddr=${config["volatile.eth0.hwaddr"]}`),
+      said: /naira has the same MAC address [0-9a-f:]+ on network incusbr0/,
+    },
+  };
+
+  it.each(Object.keys(BESIDE))("%s: refused while it runs", async (key) => {
+    const { make, said } = BESIDE[key] ?? { make: async () => undefined, said: /^$/ };
+    const before = await launch("default");
+    await make(before);
+    await expect(run(daemon, requestFor("mary"))).rejects.toThrow(said);
+    const after = (await show(daemon)).filter(({ name }) => name.startsWith("mary"));
+    expect(after).toMatchObject([{ name: "mary", status: "Running" }]);
+  });
+
+  it("is not put back on its kept source either, until the other one is renamed", async () => {
+    await launch("default");
+    await run(daemon, requestFor("mary"));
+    await daemon.incus("create", "bb", "mary", "--project=limited");
+    const client = connect(daemon);
+    const undo = (): Promise<unknown> => rollBack(client, requestFor("mary"), { progress: () => undefined });
+    await expect(undo()).rejects.toThrow(/Refusing to put "mary" back.*has the same name/);
+    expect(await maryOf("default")).toMatchObject({ status: "Running" });
+    await daemon.incus("rename", "mary", "marion", "--project=limited");
+    await undo();
+    await client.close();
+    const mary = await maryOf("default");
+    expect(mary.status).toBe("Running");
+    expect(mary.expanded_devices["root"]?.["pool"]).toBe("default");
   });
 });

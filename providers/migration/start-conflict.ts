@@ -1,0 +1,24 @@
+import { z } from "zod";
+import type { IncusClient } from "../incus/client.ts";
+import { listInstances } from "../incus/instances.ts";
+import { api } from "../incus/paths.ts";
+import { type Instance, Network, Project } from "../incus/schemas.ts";
+import { type NicHolder, nicsOf, startRefusal } from "../nic-conflicts.ts";
+
+/** Why Incus would not start a container again, once it is stopped, with the way out. Looks at all projects. */
+export async function startConflict(
+  client: IncusClient,
+  instance: Instance,
+): Promise<{ reason: string; remedy: string } | undefined> {
+  const query = { recursion: 1 };
+  const [instances, networks, projects] = await Promise.all([
+    listInstances(client),
+    client.get(api("networks"), z.array(Network).nullable(), { query }),
+    client.get(api("projects"), z.array(Project), { query }),
+  ]);
+  const holder = (one: Instance): NicHolder => ({ name: one.name, project: one.project, nics: nicsOf(one) });
+  const ownNetworks = projects
+    .filter(({ name, config }) => name !== "default" && config["features.networks"] === "true")
+    .map(({ name }) => name);
+  return startRefusal(holder(instance), instances.map(holder), { networks: networks ?? [], ownNetworks });
+}
