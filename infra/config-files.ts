@@ -2,8 +2,9 @@ import { accessSync, constants, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { type ImageSource, VisibleError } from "@taos-hosts/providers";
-import { type AgentConfig, HOSTS_KEY, type HostConfig } from "./config.ts";
+import type { AgentConfig, HostConfig } from "./config.ts";
 import { configPath, quote } from "./config-text.ts";
+import { HOSTS_KEY } from "./stack-yaml.ts";
 
 /**
  * Looks whether every file that the config names is there and readable, and makes its path absolute: relative ones

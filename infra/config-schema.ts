@@ -188,6 +188,8 @@ const ReadyWhen = z.unknown().transform((value, context): Ready => {
 
 const Id = z.int("must be a whole number").min(0, "must not be negative").max(4_294_967_294, "is no user id");
 
+const MODE = 'must be octal in quotes, such as "0600"';
+
 const FileEntry = strict({
   path: AbsolutePath,
   /** The file's text. A secret whatever the config says. */
@@ -196,12 +198,11 @@ const FileEntry = strict({
   source: z.string().min(1).max(4_096).optional(),
   uid: Id.default(0),
   gid: Id.default(0),
-  /** Octal. @default "0644" */
+  /** Octal. A bare number is refused: 0644 is 420 to some readers of YAML, and 644 is neither. @default "0644" */
   mode: z
-    .union([z.string(), z.number()])
-    .transform(String)
+    .string({ error: MODE })
     .refine((mode) => /^0?[0-7]{3}$|^[0-7]{4}$/.test(mode), {
-      error: 'must be octal in quotes, such as "0600"',
+      error: MODE,
     })
     .transform((mode) => mode.padStart(4, "0"))
     .default("0644"),

@@ -2,9 +2,7 @@ import { type HostConnection, type ImageSource, VisibleError } from "@taos-hosts
 import { type ConfigIssue, hostIssues } from "./config-rules.ts";
 import { HostName, HostSchema, type ParsedHost } from "./config-schema.ts";
 import { configPath } from "./config-text.ts";
-
-/** Name of the config key, for messages. */
-export const HOSTS_KEY = "taos-hosts:hosts";
+import { HOSTS_KEY } from "./stack-yaml.ts";
 
 /**
  * One image to keep warm. Without a source it must be in the host's image store. Paths are as written until

@@ -1,6 +1,7 @@
 import { checkImageFiles, downloadImage, messageOf, progressFor, VisibleError } from "@taos-hosts/providers";
-import { HOSTS_KEY, type HostConfig } from "./config.ts";
+import type { HostConfig } from "./config.ts";
 import type { HostFacts } from "./facts.ts";
+import { HOSTS_KEY } from "./stack-yaml.ts";
 
 /**
  * Brings images that a host lacks and the config gives by URL onto this machine and checks the hash of these and of

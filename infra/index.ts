@@ -9,6 +9,11 @@ import { prefetchImages } from "./image-prefetch.ts";
 import { planErrors, planHosts } from "./plan.ts";
 import { holdToPreview } from "./previewed-plan.ts";
 import { report } from "./report.ts";
+import { readStackConfig, withDecrypted } from "./stack-config.ts";
+import { stackFile } from "./stack-file.ts";
+
+/** This program runs in the directory of its `main`. */
+const PROJECT_ROOT = "..";
 
 /**
  * The dynamic resources' provider, made explicitly: Pulumi copies the whole stack config into the state of the
@@ -24,7 +29,9 @@ class IncusProvider extends pulumi.ProviderResource {
 async function program(): Promise<{ hosts: Record<string, HostOutputs> }> {
   quietDependents();
   const config = new pulumi.Config("taos-hosts");
-  const hosts = checkFiles(parseHosts(config.requireObject<unknown>("hosts")), "..");
+  const file = stackFile(pulumi.getStack());
+  const written = withDecrypted(await readStackConfig(file, PROJECT_ROOT), config.requireObject("hosts"));
+  const hosts = checkFiles(parseHosts(written), PROJECT_ROOT);
   const owner = { project: pulumi.getProject(), stack: pulumi.getStack() };
   const facts = await gatherFacts(hosts);
   const plan = planHosts(hosts, facts, owner);

@@ -1,13 +1,12 @@
-import { readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { messageOf, VisibleError } from "@taos-hosts/providers";
-import { parse as parseYaml } from "yaml";
-import { HOSTS_KEY, parseHosts } from "./config.ts";
+import { parseHosts } from "./config.ts";
 import { checkFiles } from "./config-files.ts";
 import { gatherFacts } from "./facts.ts";
 import { hasActions, planErrors, planHosts } from "./plan.ts";
 import { type ReportFormat, report } from "./report.ts";
+import { readStackConfig } from "./stack-config.ts";
 
 const PROJECT = "taos-hosts";
 const PROJECT_ROOT = join(import.meta.dirname, "..");
@@ -26,41 +25,6 @@ Looks at the hosts of stacks/Pulumi.NAME.yaml, read-only, and reports what "npm 
 Exit code: 0 nothing to do, 2 something would change, 1 an error: a mistake in the config, a host that does not
 answer, something that is refused.
 `;
-
-/** An entry of the config that Pulumi keeps encrypted. The plan needs none of them, so none is decrypted. */
-function withoutSecrets(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(withoutSecrets);
-  if (typeof value !== "object" || value === null) return value;
-  const entries = Object.entries(value);
-  const [first] = entries;
-  if (entries.length === 1 && first?.[0] === "secure" && typeof first[1] === "string") return "(secret)";
-  return Object.fromEntries(entries.map(([key, inner]) => [key, withoutSecrets(inner)]));
-}
-
-async function readHosts(file: string): Promise<unknown> {
-  const text = await readFile(resolve(PROJECT_ROOT, file), "utf8").catch(() => {
-    throw new VisibleError(
-      `There is no ${file}. Copy one of stacks/ to that name and edit it, or name another stack.`,
-    );
-  });
-  let document: unknown;
-  try {
-    document = parseYaml(text);
-  } catch (error) {
-    // Only the first line: the others quote the file, which may hold values that are nobody's business.
-    throw new VisibleError(`${file} is no YAML: ${messageOf(error).split("\n")[0] ?? ""}`);
-  }
-  const config: unknown =
-    typeof document === "object" && document !== null ? Reflect.get(document, "config") : undefined;
-  const hosts: unknown =
-    typeof config === "object" && config !== null ? Reflect.get(config, HOSTS_KEY) : undefined;
-  if (typeof hosts === "object" && hosts !== null && "secure" in hosts) {
-    throw new VisibleError(
-      `${file}: ${HOSTS_KEY} is encrypted as a whole. Encrypt single values of it: pulumi config set --secret --path …`,
-    );
-  }
-  return withoutSecrets(hosts);
-}
 
 /** @returns the exit code */
 async function main(args: string[]): Promise<number> {
@@ -88,7 +52,8 @@ async function main(args: string[]): Promise<number> {
 
   const given = values["config-file"];
   const file = given === undefined ? join("stacks", `Pulumi.${values.stack}.yaml`) : resolve(given);
-  const hosts = checkFiles(parseHosts(await readHosts(file)), PROJECT_ROOT);
+  const { hosts: written } = await readStackConfig(file, PROJECT_ROOT);
+  const hosts = checkFiles(parseHosts(written), PROJECT_ROOT);
   const facts = await gatherFacts(hosts, { deadline: seconds * 1_000 });
   const plan = planHosts(hosts, facts, { project: PROJECT, stack: values.stack });
   process.stdout.write(report(plan, format));

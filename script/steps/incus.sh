@@ -10,7 +10,11 @@ newuidmap uidmap
 unsquashfs squashfs-tools"
 
 # Whether a host of the stack is the daemon of this machine.
-stack_is_local() { node "$project_root/script/stack-is-local.ts" "$project_root/stacks/Pulumi.$stack.yaml"; }
+stack_is_local() {
+  local answer=0
+  node "$project_root/script/stack-is-local.ts" "$config" || answer=$?
+  case $answer in 0) ;; 3) return 1 ;; *) exit 1 ;; esac
+}
 
 incus_socket() {
   if [ -S /run/incus/unix.socket ]; then echo /run/incus/unix.socket; else echo /var/lib/incus/unix.socket; fi

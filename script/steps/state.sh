@@ -4,9 +4,8 @@
 ensure_state() {
   if state_is_local; then mkdir -p "$state_dir/backend"; fi
   if [ "${PULUMI_CONFIG_PASSPHRASE_FILE:-}" != "$state_dir/passphrase" ] || [ -s "$state_dir/passphrase" ]; then return; fi
-  local config=$project_root/stacks/Pulumi.$stack.yaml
   if grep -qs 'secure:' "$config"; then
-    fail "stacks/Pulumi.$stack.yaml holds secrets, and the passphrase for them is not here." \
+    fail "$config holds secrets, and the passphrase for them is not here." \
       "Write it to .state/passphrase, or set PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE, and run this again."
   fi
   if [ -n "$(find "$state_dir/backend" -name '*.json' -path '*/stacks/*' -print -quit 2>/dev/null)" ]; then
