@@ -9,8 +9,8 @@ import { prefetchImages } from "./image-prefetch.ts";
 import { planErrors, planHosts } from "./plan.ts";
 import { holdToPreview } from "./previewed-plan.ts";
 import { report } from "./report.ts";
-import { readStackConfig, withDecrypted } from "./stack-config.ts";
-import { stackFile } from "./stack-file.ts";
+import { readStackConfig, refuseRewritten, withDecrypted } from "./stack-config.ts";
+import { findStackFile } from "./stack-file.ts";
 
 /** This program runs in the directory of its `main`. */
 const PROJECT_ROOT = "..";
@@ -29,8 +29,10 @@ class IncusProvider extends pulumi.ProviderResource {
 async function program(): Promise<{ hosts: Record<string, HostOutputs> }> {
   quietDependents();
   const config = new pulumi.Config("taos-hosts");
-  const file = stackFile(pulumi.getStack());
-  const written = withDecrypted(await readStackConfig(file, PROJECT_ROOT), config.requireObject("hosts"));
+  const { file, isRewritten } = findStackFile(pulumi.getStack(), PROJECT_ROOT);
+  const stackConfig = await readStackConfig(file, PROJECT_ROOT);
+  if (isRewritten) refuseRewritten(stackConfig);
+  const written = withDecrypted(stackConfig, config.requireObject("hosts"));
   const hosts = checkFiles(parseHosts(written), PROJECT_ROOT);
   const owner = { project: pulumi.getProject(), stack: pulumi.getStack() };
   const facts = await gatherFacts(hosts);

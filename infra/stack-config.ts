@@ -62,6 +62,32 @@ export function withDecrypted(config: StackConfig, given: unknown): unknown {
   return merge(config.hosts, given, []);
 }
 
+/** Go's text of a time, which Pulumi writes for an unquoted date. */
+const TIME = /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\S* [+-]\d{4}/;
+/** Keys of an agent whose values are texts. */
+const TEXTS = ["environment", "config", "devices"];
+
+/**
+ * Refuses a file that Pulumi has just written, where texts in it may be other ones than were there before.
+ * @throws VisibleError naming each that may
+ */
+export function refuseRewritten({ file, hosts }: StackConfig): void {
+  const unsure: string[] = [];
+  const look = (value: unknown, path: PropertyKey[]): void => {
+    if (typeof value === "object" && value !== null) {
+      for (const [key, inner] of Object.entries(value)) look(inner, [...path, key]);
+    } else if (path[1] === "agents" && TEXTS.includes(String(path[3]))) {
+      if (typeof value === "number" || TIME.test(String(value)))
+        unsure.push(`${HOSTS_KEY}.${configPath(path)}`);
+    }
+  };
+  look(hosts, []);
+  if (unsure.length === 0) return;
+  throw new VisibleError(
+    `Pulumi has added its salt to ${file} and has written unquoted values anew as it reads them (0123 becomes 83, 1.10 becomes 1.1); nothing was done. Compare the file with the one before (git diff), put what you mean in quotes, and run again:\n${unsure.join("\n")}`,
+  );
+}
+
 /** Whether Pulumi's value may come from what the file says: it reads more texts as numbers, truth values and times. */
 function isSame(written: unknown, seen: unknown): boolean {
   if (written === null || written === undefined) return seen === null || seen === undefined;

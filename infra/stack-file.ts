@@ -1,43 +1,69 @@
-import { readFileSync, readlinkSync } from "node:fs";
+import { readFileSync, readlinkSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
+
+/** Where the stack file is. */
+export interface StackFile {
+  /** Relative ones count from the project's root. */
+  file: string;
+  /**
+   * Pulumi has written it since it was started: it adds its salt to a file that has none, and writes all unquoted
+   * values anew as it has read them.
+   */
+  isRewritten: boolean;
+}
 
 /**
  * The stack file that this run of Pulumi takes its config from, by the first that says so: the environment
  * (`TAOS_HOSTS_CONFIG_FILE`, set by `npm run up`, which hands Pulumi a copy), the `--config-file` of the Pulumi that
- * runs this program, Pulumi's own rule with the `stackConfigDir` of Pulumi.yaml. Relative ones count from the
- * project's root.
+ * runs this program, Pulumi's own rule with the `stackConfigDir` of Pulumi.yaml.
  */
-export function stackFile(stack: string): string {
-  return process.env["TAOS_HOSTS_CONFIG_FILE"] || configFileFlag() || join("stacks", `Pulumi.${stack}.yaml`);
+export function findStackFile(stack: string, root: string): StackFile {
+  const named = process.env["TAOS_HOSTS_CONFIG_FILE"];
+  if (named) return { file: named, isRewritten: false };
+  const pulumi = pulumiProcess();
+  const file = configFileFlag(pulumi) ?? join("stacks", `Pulumi.${stack}.yaml`);
+  return { file, isRewritten: pulumi !== undefined && isNewerThan(pulumi.pid, resolve(root, file)) };
 }
 
-/** Pulumi tells no program of this flag, so it is read off the command that started the language host. */
-function configFileFlag(): string | undefined {
-  for (let pid = process.ppid; pid > 1; pid = parentOf(pid)) {
-    const found = flagOf(pid);
-    if (found !== undefined) return found;
+interface PulumiProcess {
+  pid: number;
+  args: string[];
+}
+
+/** The Pulumi that started the language host; undefined where it cannot be told: other systems have no /proc. */
+function pulumiProcess(): PulumiProcess | undefined {
+  try {
+    for (let pid = process.ppid; pid > 1; pid = parentOf(pid)) {
+      const args = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+      if (/(^|\/)pulumi$/.test(args[0] ?? "")) return { pid, args };
+    }
+  } catch {
+    // As said above.
   }
   return undefined;
 }
 
-/** The flag of a process that is Pulumi, as an absolute path; undefined where it cannot be told. */
-function flagOf(pid: number): string | undefined {
-  try {
-    const args = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
-    if (!/(^|\/)pulumi$/.test(args[0] ?? "")) return undefined;
-    const at = args.findLastIndex((arg) => /^--config-file(=|$)/.test(arg));
-    const value = args[at]?.split("=").slice(1).join("=") || args[at + 1];
-    return at < 0 || !value ? undefined : resolve(readlinkSync(`/proc/${pid}/cwd`), value);
-  } catch {
-    return undefined;
-  }
+function parentOf(pid: number): number {
+  return Number(/^PPid:\s*(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0);
 }
 
-/** 0 where it cannot be told: other systems have no /proc. */
-function parentOf(pid: number): number {
-  try {
-    return Number(/^PPid:\s*(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0);
-  } catch {
-    return 0;
-  }
+/** The flag's value as an absolute path; Pulumi tells no program of it, so it is read off the command. */
+function configFileFlag(pulumi: PulumiProcess | undefined): string | undefined {
+  if (!pulumi) return undefined;
+  const { pid, args } = pulumi;
+  const at = args.findLastIndex((arg) => /^--config-file(=|$)/.test(arg));
+  const value = args[at]?.split("=").slice(1).join("=") || args[at + 1];
+  return at < 0 || !value ? undefined : resolve(readlinkSync(`/proc/${pid}/cwd`), value);
+}
+
+/** Clock ticks of proc_pid_stat(5) in a second, the same on every Linux. */
+const TICKS = 100;
+
+function isNewerThan(pid: number, file: string): boolean {
+  const written = statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  // The second field is a name in parentheses that may hold anything; the start is the 22nd.
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.split(" ") ?? [];
+  const uptime = Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]);
+  const started = Date.now() - (uptime - Number(fields[19]) / TICKS) * 1_000;
+  return written > started;
 }

@@ -95,18 +95,28 @@ config:
     await writeFile(stack.configFile, textOf(unquoted).replace("NUMBER: 07", "NUMBER: 06"));
     const preview = await stack.preview({ env: { TAOS_HOSTS_CONFIG_FILE: file } });
     expect(preview.exitCode).not.toBe(0);
-    expect(errorsOf(preview)).toContain("Pulumi has another value at taos-hosts:hosts.orange.agents.rose.environment.NUMBER than");
-    // Once the stack is known, Pulumi leaves the file as it is, and the program finds it by the flag.
+    expect(errorsOf(preview)).toContain(
+      "Pulumi has another value at taos-hosts:hosts.orange.agents.rose.environment.NUMBER than",
+    );
+    // Pulumi adds its salt to that file and writes the unquoted values anew: said once, before anything is done.
     await writeFile(stack.configFile, textOf(unquoted));
+    const rewritten = await stack.preview();
+    expect(rewritten.exitCode).not.toBe(0);
+    expect(errorsOf(rewritten)).toMatch(/has written unquoted values anew .*VERSION\n/s);
+    const quoted = textOf(unquoted)
+      .replaceAll(/([A-Z]): ([^,}]*)/g, '$1: "$2"')
+      .replace("0660", '"0660"');
+    await writeFile(stack.configFile, quoted);
     const plain = await stack.preview({ flags: ["--expect-no-changes"] });
     expect(errorsOf(plain)).toBe("");
     expect(plain.exitCode).toBe(0);
   });
 
   test("with what nobody can read is refused by plan and up in the same words", async () => {
+    await writeFile(file, textOf(unquoted, "644"));
     await writeFile(stack.configFile, textOf(unquoted, "644"));
-    const planned = await plan("--config-file", stack.configFile);
-    const preview = await stack.preview();
+    const planned = await plan("--config-file", file);
+    const preview = await stack.preview({ env: { TAOS_HOSTS_CONFIG_FILE: file } });
     const said = 'orange.agents.iris.files[0].mode: must be octal in quotes, such as "0600"';
     expect(planned.stderr).toContain(said);
     expect(errorsOf(preview)).toContain(said);
