@@ -19,7 +19,7 @@ const ENVIRONMENT = {
   ON: "True",
 };
 
-describe("a stack file with unquoted values, aliases and merges", () => {
+describe("a stack file with unquoted values, aliases and merges", { timeout: 180_000 }, () => {
   let d: IncusDaemon;
   let directory: string;
   let file: string;
