@@ -188,7 +188,7 @@ const ReadyWhen = z.unknown().transform((value, context): Ready => {
 
 const Id = z.int("must be a whole number").min(0, "must not be negative").max(4_294_967_294, "is no user id");
 
-const MODE = 'must be octal in quotes, such as "0600"';
+const MODE = 'must be octal in quotes, such as "0600"; Incus sets no bits beyond 0777';
 
 const FileEntry = strict({
   path: AbsolutePath,
@@ -201,7 +201,7 @@ const FileEntry = strict({
   /** Octal. A bare number is refused: 0644 is 420 to some readers of YAML, and 644 is neither. @default "0644" */
   mode: z
     .string({ error: MODE })
-    .refine((mode) => /^0?[0-7]{3}$|^[0-7]{4}$/.test(mode), {
+    .refine((mode) => /^0?[0-7]{3}$/.test(mode), {
       error: MODE,
     })
     .transform((mode) => mode.padStart(4, "0"))

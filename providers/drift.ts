@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 
 /** Keys whose values are secrets: a difference is told without them. */
 const SECRET_KEY =
-  /^(environment\.|cloud-init\.|user\.user-data|user\.vendor-data|user\.network-config|systemd\.credential)|token|secret|passw|key/i;
+  /^(environment\.|user\.taos\.files$|cloud-init\.|user\.user-data|user\.vendor-data|user\.network-config|systemd\.credential)|token|secret|passw|key/i;
 
 /**
  * Differences between what was set and what is on the host, for the keys that were set. Values of secret keys never

@@ -24,10 +24,10 @@ export const InstanceFile = z.strictObject({
   uid: z.number().int().nonnegative().default(0),
   /** @default 0 */
   gid: z.number().int().nonnegative().default(0),
-  /** Octal. @default "0644" */
+  /** Octal; Incus sets permissions only, no set-user-id, set-group-id or sticky bit. @default "0644" */
   mode: z
     .string()
-    .regex(/^0?[0-7]{3,4}$/, "must be octal, such as 0644")
+    .regex(/^0?[0-7]{3}$/, "must be octal, such as 0644; Incus sets no bits beyond 0777")
     .default("0644"),
 });
 export type InstanceFile = z.infer<typeof InstanceFile>;

@@ -100,6 +100,7 @@ async function followLinks(
   );
 }
 
+/** Incus takes digits without a zero before them for decimal (strconv.ParseInt with base 0). */
 function modeOf(mode: string): string {
   return mode.padStart(4, "0");
 }

@@ -1,3 +1,4 @@
+import { createHash, randomBytes } from "node:crypto";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -39,7 +40,7 @@ config:
           protected: false
           ready: none
           environment: &env {${environment}}
-          files: [{path: /srv/note, content: x, mode: ${mode}}]
+          files: [{path: /srv/note, content: x, mode: ${mode}}, {path: /srv/bytes, source: ${directory}/bytes}]
         rose: {<<: *agent, environment: {<<: *env, NUMBER: 07}}
 `;
   const unquoted = Object.entries(ENVIRONMENT)
@@ -59,6 +60,7 @@ config:
   beforeAll(async () => {
     directory = await mkdtemp(join(tmpdir(), "taos-hosts-stack-file-"));
     file = join(directory, "Pulumi.unquoted.yaml");
+    await writeFile(join(directory, "bytes"), randomBytes(4096));
     d = await startDaemon({ name: "stack-file" });
     await setUpHost(d, { driver: "dir" });
     await importImage(d, "taos-base");
@@ -84,6 +86,11 @@ config:
     expect(await environmentOf("iris")).toEqual(ENVIRONMENT);
     expect(await environmentOf("rose")).toEqual({ ...ENVIRONMENT, NUMBER: "07" });
     expect((await d.incus("exec", "iris", "--", "stat", "-c", "%a", "/srv/note")).trim()).toBe("660");
+    expect((await d.incus("exec", "iris", "--", "sha256sum", "/srv/bytes")).slice(0, 64)).toBe(
+      createHash("sha256")
+        .update(await readFile(join(directory, "bytes")))
+        .digest("hex"),
+    );
     expect(await readFile(file, "utf8")).toBe(textOf(unquoted));
     expect((await plan("--config-file", file)).exitCode).toBe(0);
     const again = await stack.preview({ env, flags: ["--expect-no-changes"] });

@@ -94,7 +94,7 @@ describe("an unquoted value", () => {
       expect(iris?.files[0]?.mode).toBe(mode);
     }
     // What Pulumi makes of 0644 and 0755 when it writes the file, and what nobody can tell from it.
-    for (const mode of ["420", "493", "644"])
+    for (const mode of ["420", "493", "644", "4755", '"4755"', "01666"])
       expect(() => parseHosts(read(agent(mode)).hosts)).toThrow(
         /files\[0\]\.mode: must be octal in quotes, such as "0600"/,
       );

@@ -78,6 +78,17 @@ describe("files of an agent", () => {
     expect(await readFile(inside("srv/notes"), "utf8")).toBe("two");
   });
 
+  test("with bits that Incus sets of no file are refused; all that it does set are", async () => {
+    const iris = new TestResource(d, "Instance", "iris");
+    const files = (modes: string[]) => modes.map((mode) => ({ path: `/srv/m${mode}`, content: "x", mode }));
+    const modes = ["0755", "600", "0000", "0777"];
+    await iris.up({ ...WANTED, files: files(modes) });
+    const seen = await Promise.all(modes.map((mode) => shown(`/srv/m${mode}`)));
+    expect(seen).toEqual(["755 0 0", "600 0 0", "0 0 0", "777 0 0"]);
+    for (const mode of ["4755", "2750", "1666", "04755"])
+      await expect(iris.up({ ...WANTED, files: files([mode]) })).rejects.toThrow(/mode.*beyond 0777/s);
+  });
+
   test("behind a link are written where it leads; a directory in the way is refused", async () => {
     const iris = new TestResource(d, "Instance", "iris");
     await iris.up(WANTED);
