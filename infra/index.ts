@@ -8,7 +8,7 @@ import { Host, type HostOutputs } from "./host.ts";
 import { prefetchImages } from "./image-prefetch.ts";
 import { planErrors, planHosts } from "./plan.ts";
 import { holdToPreview } from "./previewed-plan.ts";
-import { report } from "./report.ts";
+import { report, summaries } from "./report.ts";
 import { readStackConfig, refuseRewritten, withDecrypted } from "./stack-config.ts";
 import { findStackFile } from "./stack-file.ts";
 
@@ -37,10 +37,13 @@ async function program(): Promise<{ hosts: Record<string, HostOutputs> }> {
   const owner = { project: pulumi.getProject(), stack: pulumi.getStack() };
   const facts = await gatherFacts(hosts);
   const plan = planHosts(hosts, facts, owner);
+  const isPreview = pulumi.runtime.isDryRun();
+  // Once a run: where the preview has shown it, the update only says that it is the same.
+  const wasShown = holdToPreview(plan, isPreview);
+  const text = wasShown ? summaries(plan) : report(plan, "text");
   await pulumi.log.info(
-    `What ${pulumi.runtime.isDryRun() ? "would happen" : "happens"}:\n${report(plan, "text")}`,
+    `What ${isPreview ? "would happen" : "happens"}${wasShown ? ", as previewed" : ""}:\n${text}`,
   );
-  holdToPreview(plan, pulumi.runtime.isDryRun());
   for (const error of planErrors(plan)) await pulumi.log.error(error);
   if (!pulumi.runtime.isDryRun()) await prefetchImages(hosts, facts);
 

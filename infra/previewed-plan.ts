@@ -18,19 +18,20 @@ function digest(plan: Plan): string[] {
 
 /**
  * Keeps what the preview of this run said, and holds its update to it.
+ * @returns whether this is an update that its preview has shown
  * @throws VisibleError naming what differs where the hosts changed between preview and update
  */
-export function holdToPreview(plan: Plan, isPreview: boolean): void {
-  if (RUN_ID === undefined || !/^[A-Za-z0-9-]{1,64}$/.test(RUN_ID)) return;
+export function holdToPreview(plan: Plan, isPreview: boolean): boolean {
+  if (RUN_ID === undefined || !/^[A-Za-z0-9-]{1,64}$/.test(RUN_ID)) return false;
   const file = join(DIRECTORY, `${RUN_ID}.json`);
   const now = digest(plan);
   if (isPreview) {
     mkdirSync(DIRECTORY, { recursive: true, mode: 0o700 });
     writeFileSync(file, JSON.stringify(now), { mode: 0o600 });
-    return;
+    return false;
   }
   const previewed = readPreviewed(file);
-  if (previewed === undefined) return;
+  if (previewed === undefined) return false;
   const added = now.filter((line) => !previewed.includes(line)).map((line) => `now also: ${line}`);
   const gone = previewed.filter((line) => !now.includes(line)).map((line) => `no longer: ${line}`);
   if (added.length + gone.length > 0) {
@@ -38,6 +39,7 @@ export function holdToPreview(plan: Plan, isPreview: boolean): void {
       `The hosts changed since the preview; nothing was done. Look at a new preview.\n${[...added, ...gone].join("\n")}`,
     );
   }
+  return true;
 }
 
 /** Undefined where the update runs without a preview (`--skip-preview`). */

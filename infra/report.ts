@@ -15,6 +15,14 @@ export function report(plan: Plan, format: ReportFormat): string {
   return plan.hosts.map((host) => (format === "text" ? textHost(host) : markdownHost(host))).join("\n");
 }
 
+/** A line for each host: how much would be done, or is. Ends with a newline. */
+export function summaries(plan: Plan): string {
+  const lines = plan.hosts.map((host) =>
+    host.unreachable === null ? `${host.host}: ${summary(host)}` : `${host.host}: not reached, left as it is`,
+  );
+  return `${lines.join("\n")}\n`;
+}
+
 const COLUMNS = ["container", "pool", "prot.", "size", "snap.", "what would happen", "why not"];
 
 /** Cells of one row. */

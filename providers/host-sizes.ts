@@ -3,8 +3,9 @@ import type { PoolLook } from "./host-look.ts";
 import type { InstanceLook } from "./host-look-instance.ts";
 
 /**
- * Fills in what the containers on `dir` pools and their snapshots occupy, by one du over all of them. Those that are
- * not measured within the deadline (ms) stay unknown.
+ * Fills in what the containers on `dir` and `btrfs` pools occupy, by one du over all of them. Those that are not
+ * measured within the deadline (ms) stay unknown. On `btrfs` blocks that are shared with the image count, and snapshots
+ * stay unknown: most of their blocks are the container's.
  */
 export async function measureInstances(
   instances: InstanceLook[],
@@ -12,21 +13,25 @@ export async function measureInstances(
   files: HostFiles,
   deadline: number,
 ): Promise<void> {
-  const dirPools = new Set(pools.filter(({ driver }) => driver === "dir").map(({ name }) => name));
+  const drivers = new Map(pools.map(({ name, driver }) => [name, driver]));
   const wanted = instances.flatMap((instance) => {
-    const pool = instance.root?.pool;
-    if (pool === undefined || !dirPools.has(pool) || instance.type !== "container") return [];
-    const segments = volumeSegments(pool, instance.project, instance.name);
-    const [parent, name, , volume] = segments;
-    const snapshots = [parent ?? "", name ?? "", "containers-snapshots", volume ?? ""];
-    return [{ instance, volume: files.daemonPath(...segments), snapshots: files.daemonPath(...snapshots) }];
+    const driver = drivers.get(instance.root?.pool ?? "");
+    if ((driver !== "dir" && driver !== "btrfs") || instance.type !== "container") return [];
+    const segments = volumeSegments(instance.root?.pool ?? "", instance.project, instance.name);
+    const [parent, name, , directory] = segments;
+    const snapshots = [parent ?? "", name ?? "", "containers-snapshots", directory ?? ""];
+    const volume = files.daemonPath(...segments);
+    const hasSnapshots = driver === "dir" && instance.snapshots.length > 0;
+    return [{ instance, driver, volume, snapshots: hasSnapshots ? files.daemonPath(...snapshots) : null }];
   });
-  const paths = wanted.flatMap(({ instance, volume, snapshots }) =>
-    instance.snapshots.length > 0 ? [volume, snapshots] : [volume],
+  const paths = wanted.flatMap(({ volume, snapshots }) =>
+    snapshots === null ? [volume] : [volume, snapshots],
   );
   const sizes = await files.measure(paths, deadline);
-  for (const { instance, volume, snapshots } of wanted) {
-    instance.bytes = sizes.get(volume) ?? null;
-    instance.snapshotBytes = instance.snapshots.length > 0 ? (sizes.get(snapshots) ?? null) : 0;
+  for (const { instance, driver, volume, snapshots } of wanted) {
+    // Where there are quotas, Incus has said it.
+    if (driver === "dir" || instance.bytes === null) instance.bytes = sizes.get(volume) ?? null;
+    if (snapshots !== null) instance.snapshotBytes = sizes.get(snapshots) ?? null;
+    else if (instance.snapshots.length === 0) instance.snapshotBytes = 0;
   }
 }

@@ -92,6 +92,8 @@ describe("a dir pool with containers on it", () => {
     const up = await tried({}, (one) => one.up({ withPreview: true }));
     expect(errorsOf(up)).toBe("");
     expect(up.exitCode).toBe(0);
+    expect(up.output.match(/launches go to pool default/g), "the report, once a run").toHaveLength(1);
+    expect(up.output).toMatch(/What happens, as previewed:\n *board: nothing to do\n/);
     const outputs = await stack.outputs<{ hosts: Record<string, Json> }>();
     expect(outputs.hosts["board"]).toMatchObject({
       pool: "default",
