@@ -101,7 +101,7 @@ describe("what a host's projects and profiles do not allow", () => {
   });
 
   test("an agent without a network interface and a project that is nowhere: up fails at once, without a write", {
-    timeout: 120_000,
+    timeout: 300_000,
   }, async () => {
     const record = await recordEvents(d);
     await stack.setHosts({

@@ -43,7 +43,7 @@ describe("a host whose default profile has its own pool ssd and bridge br0", () 
   }
   const host = { images: ["bb"], agents: { iris: { image: "bb", disk: "256MiB" } } };
 
-  test("gets its agents there, and neither pool nor bridge beside them", { timeout: 120_000 }, async () => {
+  test("gets its agents there, and neither pool nor bridge beside them", { timeout: 300_000 }, async () => {
     const made = await up(host);
     expect(made.output).toContain("launches go to pool ssd (btrfs), network br0, by the default profile");
     expect(await names("/1.0/storage-pools")).toEqual(["ssd"]);
@@ -57,7 +57,7 @@ describe("a host whose default profile has its own pool ssd and bridge br0", () 
   });
 
   test("keeps a size that a hand gave its pool; preview shows no change where the plan does not", {
-    timeout: 120_000,
+    timeout: 300_000,
   }, async () => {
     const file = join(d.dir, "disks/ssd.img");
     await truncate(file, 9 * 1024 ** 3);
@@ -75,7 +75,7 @@ describe("a host whose default profile has its own pool ssd and bridge br0", () 
   });
 
   test("gets another pool and bridge on the config's word; the plan says that launches stay", {
-    timeout: 120_000,
+    timeout: 300_000,
   }, async () => {
     const made = await up({ ...host, pool: { name: "fast", size: "5GiB" }, bridge: "agents0" });
     expect(made.output).toContain("launches go to pool ssd (btrfs), network br0");
@@ -93,7 +93,7 @@ describe("a host whose default profile has its own pool ssd and bridge br0", () 
   });
 
   test("loses what was made for the stack with the config's word, and nothing else", {
-    timeout: 120_000,
+    timeout: 300_000,
   }, async () => {
     const unprotected = { ...host, agents: { iris: { ...host.agents.iris, protected: false } } };
     await up(unprotected);
