@@ -161,10 +161,10 @@ function configKeyProblem(key: string, value: string, idmapUid: number | undefin
 
 /** What each switch may name: existing containers, agents of this stack, or both. */
 const OPT_IN_SCOPE = {
-  migrate: ["containers"],
-  pinRoot: ["containers"],
-  forceStop: ["containers"],
-  undo: ["containers"],
+  migrate: ["containers", "agents"],
+  pinRoot: ["containers", "agents"],
+  forceStop: ["containers", "agents"],
+  undo: ["containers", "agents"],
   replace: ["agents"],
   removeParked: ["containers", "agents"],
 } as const;

@@ -212,18 +212,23 @@ const FileEntry = strict({
 
 const Project = ObjectName;
 
+/** How a container is moved, where optIn.migrate names it: an existing one or an agent. */
+const Moving = {
+  /** Pool to migrate to. @default the host's copy-on-write pool */
+  pool: PoolName.optional(),
+  /** Command that must succeed in the container after a migration. */
+  health: Command.optional(),
+  /** Ms to wait for a graceful stop. @default 60s */
+  stopTimeout: Duration.default(60_000),
+};
+
 const Container = section(
   strict({
     /** @default true */
     protected: z.boolean().default(true),
     /** @default the host's project */
     project: Project.optional(),
-    /** Pool to migrate to. @default the host's copy-on-write pool */
-    pool: PoolName.optional(),
-    /** Command that must succeed in the container after a migration. */
-    health: Command.optional(),
-    /** Ms to wait for a graceful stop. @default 60s */
-    stopTimeout: Duration.default(60_000),
+    ...Moving,
   }),
 );
 
@@ -246,6 +251,7 @@ const Agent = strict({
   files: list(FileEntry),
   /** @default network */
   ready: ReadyWhen.default("network"),
+  ...Moving,
   /** @default [default] */
   profiles: z.array(ObjectName).default(["default"]),
   /** @default true */

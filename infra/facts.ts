@@ -31,7 +31,7 @@ export async function gatherFacts(
         sizes,
         undo: host.optIn.undo.map((name) => ({
           name,
-          project: host.containers[name]?.project ?? host.project,
+          project: (host.containers[name] ?? host.agents[name])?.project ?? host.project,
         })),
         ...(signal ? { signal } : {}),
       });

@@ -152,6 +152,7 @@ export class Host extends pulumi.ComponentResource {
           name,
           pool: serving.pool,
           ...instanceArgs(agent),
+          ...placementArgs(config, name, agent, serving.pool),
           allowReplace: optIn.replace.includes(name),
           removeParked: optIn.removeParked.includes(name),
         },
@@ -170,6 +171,24 @@ export class Host extends pulumi.ComponentResource {
     // For the policy pack, which sees the new state only: what is on the host must still be declared.
     this.registerOutputs({ protectedAgents: context.plan.protectedAgents });
   }
+}
+
+/** Opt-ins about an agent's pool; nothing where none names it, so that its resource stays the same beside others. */
+function placementArgs(
+  { optIn, migrateParallel }: HostConfig,
+  name: string,
+  { pool, health, stopTimeout }: AgentConfig,
+  serving: pulumi.Output<string>,
+) {
+  const isNamed = (names: readonly string[]): boolean => names.includes(name);
+  if (![optIn.migrate, optIn.pinRoot, optIn.undo].some(isNamed)) return {};
+  const migrate = isNamed(optIn.migrate);
+  const placement = {
+    ...(migrate ? { migrate, target: pool ?? serving } : {}),
+    ...{ pinRoot: isNamed(optIn.pinRoot), undo: isNamed(optIn.undo), forceStop: isNamed(optIn.forceStop) },
+    ...{ stopTimeout, migrateParallel, ...(health ? { health } : {}) },
+  };
+  return { placement: pulumi.output(placement) };
 }
 
 /** Where a container is and whether its root disk comes from a profile: either change may free the profile. */

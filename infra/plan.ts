@@ -47,7 +47,7 @@ function planHost(host: HostConfig, facts: HostFacts, owner: (name: string) => s
   const { effective } = pools;
   const projects = planProjects(host, look);
   const images = planImages(host, look, effective, projects.missing);
-  const containers = planContainers(host, look, effective, projects.missing);
+  const containers = planContainers(host, look, effective, projects.missing, owner);
   const network = planNetwork(host, look, effective, pools.main.action === "leave" && pools.cow === null);
   const parts = [
     pools,

@@ -3,6 +3,7 @@ import { BYTES_PATTERN } from "./bytes.ts";
 import { filesMark } from "./instance-files.ts";
 import { ImageAliasName, InstanceName, ObjectName, PoolName } from "./names.ts";
 import { OWNER_KEY } from "./ownership.ts";
+import { PlacementOptIns } from "./placement.ts";
 import { CommonArgs } from "./resource.ts";
 
 const Size = z.string().regex(BYTES_PATTERN, "must be a size such as 2GiB");
@@ -84,6 +85,8 @@ export const InstanceArgs = CommonArgs.extend({
   protected: z.boolean().default(true),
   /** Opt-in: a change of image or project makes the instance anew; the old one is parked. @default false */
   allowReplace: z.boolean().default(false),
+  /** Opt-ins about the pool that it is on; absent where none names it. */
+  placement: PlacementOptIns.optional(),
   /** Opt-in: the parked predecessor is deleted. @default false */
   removeParked: z.boolean().default(false),
 });

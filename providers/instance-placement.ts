@@ -5,15 +5,9 @@ import type { IncusClient } from "./incus/client.ts";
 import { listInstances } from "./incus/instances.ts";
 import type { Instance } from "./incus/schemas.ts";
 import { shared } from "./incus/shared.ts";
-import { concludeWithdrawn, migrate, rollBack } from "./migration/engine.ts";
-import { changeInstance } from "./migration/instance-patch.ts";
-import type { MoveRequest } from "./migration/move.ts";
-import { observationOf } from "./migration/observation.ts";
 import { parkedNamesOf, removeParked } from "./migration/parked.ts";
-import { rootDevice, rootPool } from "./migration/root-device.ts";
-import { situationOf } from "./migration/situation.ts";
-import { deriveState, type MigrationState } from "./migration/states.ts";
-import { InstanceName, nearestNames, ObjectName, PoolName } from "./names.ts";
+import { InstanceName, nearestNames, ObjectName } from "./names.ts";
+import { isMoveWanted, PlacementOptIns, place, type Whereabouts, whereaboutsOf } from "./placement.ts";
 import { progressFor } from "./progress.ts";
 import {
   CommonArgs,
@@ -24,11 +18,7 @@ import {
   type Lifecycle,
   PartialFailure,
 } from "./resource.ts";
-import { inheritsRoot } from "./root-disk.ts";
 import { shim } from "./shim.ts";
-
-/** Milliseconds that a container has to stop. */
-const STOP_TIMEOUT = 60_000;
 
 /**
  * An existing container and the pool that it should be on. Without opt-in this records where it is and writes
@@ -43,43 +33,20 @@ export const InstancePlacementArgs = CommonArgs.extend({
   name: InstanceName,
   /** @default true */
   protected: z.boolean().default(true),
-  /** The pool that `migrate` moves to. */
-  target: PoolName.optional(),
+  ...PlacementOptIns.shape,
   /** The pool that the stack's containers come from; for the report only. */
   oldPool: z.string().optional(),
-  /** Opt-in: move to `target`. @default false */
-  migrate: z.boolean().default(false),
-  /** Opt-in: a local root disk that names the pool the container is on. No stop, no data. @default false */
-  pinRoot: z.boolean().default(false),
-  /** Opt-in: go back to the parked source of its migration; what was written since is parked. @default false */
-  undo: z.boolean().default(false),
   /** Opt-in: delete the parked source. @default false */
   removeParked: z.boolean().default(false),
-  /** Opt-in: kill the container where it ignores the stop signal. @default false */
-  forceStop: z.boolean().default(false),
-  /** Milliseconds that it has to stop. @default 60000 */
-  stopTimeout: z.number().int().min(1_000).default(STOP_TIMEOUT),
-  /** A command that must succeed in it after the migration. */
-  health: z.array(z.string()).min(1).optional(),
-  /** Containers of this host that move at the same time. @default 1 */
-  migrateParallel: z.number().int().min(1).max(16).default(1),
 });
 export type InstancePlacementArgs = z.output<typeof InstancePlacementArgs>;
 
-/** What was seen on the host. No config of the container: it may hold secrets. */
-export interface InstancePlacementState extends InstancePlacementArgs, CommonState {
-  /** The pool that it is on. */
-  pool: string;
-  status: string;
-  /** Whether its root disk comes from a profile. */
-  inheritsRoot: boolean;
-  /** Parked sources of it, by name. */
-  parked: string[];
-  /** Whether there is a kept source that an undo goes back to. */
-  undoable?: boolean | undefined;
-  /** State of an interrupted migration. */
-  unfinished?: MigrationState | undefined;
-}
+/** What was seen on the host. No config of the container: it may hold secrets. States of 0.1 lack `undoable`. */
+export interface InstancePlacementState
+  extends InstancePlacementArgs,
+    CommonState,
+    Omit<Whereabouts, "undoable">,
+    Partial<Pick<Whereabouts, "undoable">> {}
 
 const instancePlacement: Lifecycle<InstancePlacementArgs, InstancePlacementState> = {
   args: InstancePlacementArgs,
@@ -124,16 +91,14 @@ const instancePlacement: Lifecycle<InstancePlacementArgs, InstancePlacementState
   },
 };
 
-/** Whether an opt-in asks for something that is not so yet. */
 function isWanted(state: InstancePlacementState, args: InstancePlacementArgs): boolean {
-  if (state.unfinished !== undefined) return true;
-  if (args.undo && state.undoable) return true;
-  if (args.migrate && state.pool !== args.target) return true;
-  if (args.pinRoot && state.inheritsRoot) return true;
-  return args.removeParked && state.parked.length > 0;
+  return isMoveWanted(state, args) || (args.removeParked && state.parked.length > 0);
 }
 
-async function look(args: InstancePlacementArgs, client: IncusClient): Promise<InstancePlacementState> {
+async function look(
+  args: InstancePlacementArgs,
+  client: IncusClient,
+): Promise<InstancePlacementState & Whereabouts> {
   const instances = await listInstances(client);
   const state = observed(args, instances);
   if (state) return state;
@@ -155,29 +120,18 @@ async function look(args: InstancePlacementArgs, client: IncusClient): Promise<I
 }
 
 /** Undefined where there is neither the container nor a migration of it. */
-function observed(args: InstancePlacementArgs, all: readonly Instance[]): InstancePlacementState | undefined {
-  const instances = all.filter(({ project }) => project === args.project);
-  const seen = observationOf(instances, args.name);
-  const state = deriveState(situationOf(seen, ""));
-  if (state === "absent") return undefined;
-  const instance = seen.named ?? seen.source?.instance ?? seen.copy?.instance;
-  if (!instance) return undefined;
-  return {
-    ...args,
-    schemaVersion: 1,
-    pool: rootPool(instance),
-    status: instance.status,
-    inheritsRoot: inheritsRoot(instance),
-    parked: parkedNamesOf(instances, args.name),
-    undoable: seen.kept !== undefined,
-    ...(state === "settled" ? {} : { unfinished: state }),
-  };
+function observed(
+  args: InstancePlacementArgs,
+  all: readonly Instance[],
+): (InstancePlacementState & Whereabouts) | undefined {
+  const where = whereaboutsOf(all, args);
+  return where && { ...args, schemaVersion: 1, ...where };
 }
 
 /** Does what the opt-ins ask for, and nothing else. */
 async function bring(
   id: string,
-  before: InstancePlacementState,
+  before: InstancePlacementState & Whereabouts,
   args: InstancePlacementArgs,
   client: IncusClient,
 ): Promise<InstancePlacementState> {
@@ -189,16 +143,7 @@ async function bring(
     if (args.removeParked && before.parked.length > 0 && before.unfinished === undefined) {
       await removeParked(client, ref, progress);
     }
-    const request: MoveRequest = {
-      ...ref,
-      target: args.target ?? before.pool,
-      ...{ forceStop: args.forceStop, stopTimeout: args.stopTimeout, health: args.health },
-      ...{ migrateParallel: args.migrateParallel, owner: args.owner },
-    };
-    if (args.undo) await rollBack(client, request, { progress });
-    else if (args.migrate) await migrate(client, request, { progress });
-    else if (before.unfinished !== undefined) await concludeWithdrawn(client, request, { progress });
-    if (args.pinRoot) await pinRoot(client, ref);
+    await place(client, ref, before, args, { owner: args.owner, progress });
   } catch (error) {
     const state = await now().catch(() => undefined);
     // What is left half-way must be in the state, or the next run would not see that there is something to do.
@@ -208,15 +153,6 @@ async function bring(
     throw error;
   }
   return now();
-}
-
-/** Copies the root disk that a profile gives into the container. Incus accepts it while it runs: same pool, same size. */
-async function pinRoot(client: IncusClient, ref: { project: string; name: string }): Promise<void> {
-  await changeInstance(client, ref, (instance) => {
-    if (!inheritsRoot(instance)) return undefined;
-    const [name, root] = rootDevice(instance);
-    return { devices: { ...instance.devices, [name]: root } };
-  });
 }
 
 export const instancePlacementProvider = dynamicProvider("InstancePlacement", instancePlacement);

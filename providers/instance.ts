@@ -39,6 +39,7 @@ import {
 import { liveRootName, rootNameFor } from "./instance-root.ts";
 import { parkedNamesOf } from "./migration/parked.ts";
 import { ownershipOf } from "./ownership.ts";
+import { isMoveWanted, NO_OPT_INS, place, type Whereabouts, whereaboutsOf } from "./placement.ts";
 import { progressFor } from "./progress.ts";
 import {
   type CommonState,
@@ -64,6 +65,8 @@ interface InstanceState extends InstanceArgs, CommonState {
   /** Name of the predecessor that a replacement kept; empty where there is none. */
   parked: string;
   drift: string[];
+  /** Where it is, as of the last refresh; states of 0.1 lack it. */
+  where?: Whereabouts | undefined;
 }
 
 /** Args whose change makes the instance anew. */
@@ -228,33 +231,122 @@ async function replace(
   return { ...args, schemaVersion: 1, uuid, ipv4, isReady: true, parked, drift: [] };
 }
 
+/** Of an instance that no opt-in asks to move. */
+const NOWHERE = { pool: "", inheritsRoot: false };
+
+/** A state with where the instance is, for the next comparison with its opt-ins. */
+async function located(state: InstanceState, client: IncusClient): Promise<InstanceState> {
+  return state.placement
+    ? { ...state, where: whereaboutsOf(await listInstances(client), refOf(state)) }
+    : state;
+}
+
+/** Does what the opt-ins about its pool ask for. What is left half-way is in the state, for the next run to end. */
+async function move(state: InstanceState, args: InstanceArgs, client: IncusClient): Promise<void> {
+  const ref = refOf(state);
+  const look = async (): Promise<Whereabouts | undefined> => whereaboutsOf(await listInstances(client), ref);
+  const where = await look();
+  const optIns = args.placement ?? NO_OPT_INS;
+  if (!where || !isMoveWanted(where, optIns)) return;
+  const options = { owner: args.owner, progress: progressFor(args.host.name, args.name) };
+  try {
+    await place(client, ref, where, optIns, options);
+  } catch (error) {
+    const left = await look().catch(() => undefined);
+    if (left?.unfinished === undefined || !(error instanceof VisibleError)) throw error;
+    throw new PartialFailure(error.message, args.name, { ...state, where: left }, { cause: error });
+  }
+}
+
+/** Ends a migration of which Pulumi's state knows nothing: without it the agent would be made anew beside its data. */
+async function endMigration(args: InstanceArgs, client: IncusClient): Promise<void> {
+  const where = whereaboutsOf(await listInstances(client), refOf(args));
+  if (where?.unfinished === undefined) return;
+  const options = { owner: args.owner, progress: progressFor(args.host.name, args.name) };
+  await place(client, refOf(args), where, args.placement ?? NO_OPT_INS, options);
+}
+
+async function update(state: InstanceState, args: InstanceArgs, client: IncusClient): Promise<InstanceState> {
+  const ref = refOf(args);
+  return withLock(`instance:${client.key}:${args.name}`, async () => {
+    await move(state, args, client);
+    if (!state.isReady) await settleReplacement(client, { ...args, project: state.project });
+    const found = await findInstance(client, refOf(state));
+    if (!found) return make(args, client, state.parked);
+    if (!isOurs(state, found.value)) {
+      throw new VisibleError(
+        `Instance "${args.name}" was not made by this stack and is left alone. List it under containers, or give the agent another name.`,
+      );
+    }
+    // Its files may be missing: it is gone on with as a creation.
+    if (isUnstarted(found.value)) return make(args, client, state.parked);
+    if (args.removeParked) await removePredecessors(client, args, state.parked);
+    const parkedBefore = args.removeParked ? "" : state.parked;
+    const unfinished = state.isReady ? undefined : await unfinishedPredecessor(client, args);
+    if (args.allowReplace && (unfinished !== undefined || replacingFields(state, args).length > 0))
+      return replace(state, args, client);
+    // Held back: what would need a replacement stays as it is until optIn.replace names the instance.
+    const held: InstanceArgs = { ...args, image: state.image, project: state.project };
+    const live = await syncInstance(client, state, held);
+    await writeFiles(client, refOf(held), changedFiles(state, held, found.value));
+    const restart = changedFields(state, held).filter(
+      (field) => field === "environment" || field === "idmapUid",
+    );
+    if (restart.length > 0 && state.isReady && live.status === "Running") {
+      progressFor(args.host.name, args.name)(`${restart.join(" and ")} take effect at its next start`);
+    }
+    if (state.isReady && live.config[STAGE_KEY] === undefined)
+      return stateOf(held, live, true, state.ipv4, parkedBefore);
+    try {
+      const finish = (): Promise<Made> => finishInstance(client, held, () => undefined);
+      // The stop that a killed run asked for may take effect only now.
+      const isStopping = live.config[STAGE_KEY] === BEING_REPLACED;
+      const made = await finish().catch((error: unknown) => (isStopping ? finish() : Promise.reject(error)));
+      return { ...stateOf(held, live, true, made.ipv4, parkedBefore) };
+    } catch (error) {
+      throw new PartialFailure(messageOf(error), ref.name, stateOf(held, live, false, "", parkedBefore), {
+        cause: error,
+      });
+    }
+  });
+}
+
 const lifecycle: Lifecycle<InstanceArgs, InstanceState> = {
   args: InstanceArgs,
 
   diff(state, args) {
     if (state.name !== args.name) return { changes: true, replaces: ["name"] };
     const replacing = replacingFields(state, args);
-    const others = changedFields(state, args, [...REPLACING, "pool", "removeParked", "allowReplace"]);
+    const others = changedFields(state, args, [
+      ...REPLACING,
+      ...(["pool", "removeParked", "allowReplace", "placement"] as const),
+    ]);
     const sync = !state.isReady || state.drift.length > 0 || others.length > 0;
     if (replacing.length > 0 && !args.protected && !state.protected)
       return { changes: true, replaces: replacing };
     const replace = replacing.length > 0 && args.allowReplace;
+    // Where it is, the last refresh has seen; without one, the update looks.
+    const where = state.where ?? (args.placement ? undefined : NOWHERE);
+    if (!where || isMoveWanted(where, args.placement ?? NO_OPT_INS)) return { changes: true };
     return { changes: sync || replace || (args.removeParked && state.parked !== "") };
   },
 
   async create(args, client) {
     const state = await withLock(`instance:${client.key}:${args.name}`, async () => {
+      await endMigration(args, client);
       await settleReplacement(client, args);
       if ((await unfinishedPredecessor(client, args)) !== undefined) return replace(args, args, client);
       return make(args, client, await predecessorOf(client, args.project, args));
     });
-    return { id: args.name, state };
+    return { id: args.name, state: await located(state, client) };
   },
 
   async read(_id, state, client) {
     const instances = await shared(client, "instances", listInstances);
     const live = instances.find(({ name, project }) => name === state.name && project === state.project);
-    if (!live) return undefined;
+    const where = whereaboutsOf(instances, state);
+    // In the middle of a swap nobody has the name.
+    if (!live) return where?.unfinished === undefined ? undefined : { ...state, where };
     if (!isOurs(state, live)) {
       return { ...state, drift: [`the container of this name was not made by this stack`] };
     }
@@ -283,53 +375,12 @@ const lifecycle: Lifecycle<InstanceArgs, InstanceState> = {
       parked,
       uuid: live.config["volatile.uuid"] ?? state.uuid,
       drift: driftOf({ ...state, image }, live),
+      where,
     };
   },
 
   async update(_id, state, args, client) {
-    const ref = refOf(args);
-    return withLock(`instance:${client.key}:${args.name}`, async () => {
-      if (!state.isReady) await settleReplacement(client, { ...args, project: state.project });
-      const found = await findInstance(client, refOf(state));
-      if (!found) return make(args, client, state.parked);
-      if (!isOurs(state, found.value)) {
-        throw new VisibleError(
-          `Instance "${args.name}" was not made by this stack and is left alone. List it under containers, or give the agent another name.`,
-        );
-      }
-      // Its files may be missing: it is gone on with as a creation.
-      if (isUnstarted(found.value)) return make(args, client, state.parked);
-      if (args.removeParked) await removePredecessors(client, args, state.parked);
-      const parkedBefore = args.removeParked ? "" : state.parked;
-      const unfinished = state.isReady ? undefined : await unfinishedPredecessor(client, args);
-      if (args.allowReplace && (unfinished !== undefined || replacingFields(state, args).length > 0))
-        return replace(state, args, client);
-      // Held back: what would need a replacement stays as it is until optIn.replace names the instance.
-      const held: InstanceArgs = { ...args, image: state.image, project: state.project };
-      const live = await syncInstance(client, state, held);
-      await writeFiles(client, refOf(held), changedFiles(state, held, found.value));
-      const restart = changedFields(state, held).filter(
-        (field) => field === "environment" || field === "idmapUid",
-      );
-      if (restart.length > 0 && state.isReady && live.status === "Running") {
-        progressFor(args.host.name, args.name)(`${restart.join(" and ")} take effect at its next start`);
-      }
-      if (state.isReady && live.config[STAGE_KEY] === undefined)
-        return stateOf(held, live, true, state.ipv4, parkedBefore);
-      try {
-        const finish = (): Promise<Made> => finishInstance(client, held, () => undefined);
-        // The stop that a killed run asked for may take effect only now.
-        const isStopping = live.config[STAGE_KEY] === BEING_REPLACED;
-        const made = await finish().catch((error: unknown) =>
-          isStopping ? finish() : Promise.reject(error),
-        );
-        return { ...stateOf(held, live, true, made.ipv4, parkedBefore) };
-      } catch (error) {
-        throw new PartialFailure(messageOf(error), ref.name, stateOf(held, live, false, "", parkedBefore), {
-          cause: error,
-        });
-      }
-    });
+    return located(await update(state, args, client), client);
   },
 
   async delete(_id, state, client) {

@@ -13,7 +13,7 @@ import {
 } from "@taos-hosts/providers";
 import type { AgentConfig, HostConfig } from "../config.ts";
 import { agentProblem } from "./agent-problems.ts";
-import { findInstance } from "./lookup.ts";
+import { findInstance, interruptedOf } from "./lookup.ts";
 import { parkedOf } from "./parked.ts";
 import type { EffectivePool } from "./pools.ts";
 import { type Findings, noFindings } from "./types.ts";
@@ -85,6 +85,8 @@ function planAgent(
     });
     return;
   }
+  // In the middle of a swap nobody has the name, and nothing is to be made.
+  if (!there && interruptedOf(look, agent.project, name)) return;
   const live = there ?? elsewhere;
   if (waits.projects.has(agent.project)) {
     const remedy = `See what is said of project ${agent.project}.`;

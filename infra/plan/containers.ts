@@ -1,4 +1,11 @@
-import { type HostLook, nearestNames, qualifiedName } from "@taos-hosts/providers";
+import {
+  type HostLook,
+  type InstanceLook,
+  nearestNames,
+  OWNER_KEY,
+  qualifiedName,
+  STAGE_KEY,
+} from "@taos-hosts/providers";
 import type { HostConfig } from "../config.ts";
 import { findInstance, interruptedOf } from "./lookup.ts";
 import { planMigration } from "./migrations.ts";
@@ -8,20 +15,23 @@ import { WORKER_POOL } from "./remarks.ts";
 import { type ContainerPlan, noFindings, type Refusal } from "./types.ts";
 import { planUndo } from "./undo.ts";
 
-/** Containers listed under `containers`: found, and migrated, pinned or left. Nothing is done to any other. */
+/** Containers listed under `containers`, and agents that are there: found, and migrated, pinned or left. Nothing is done to any other. */
 export function planContainers(
   host: HostConfig,
   look: HostLook,
   effective: EffectivePool | undefined,
   missingProjects: ReadonlySet<string>,
+  owner: (name: string) => string,
 ): ContainerPlan {
   const plan: ContainerPlan = { ...noFindings(), moves: new Map(), pinned: new Set() };
   const room = new Map<string, number | null>();
-  for (const [name, container] of Object.entries(host.containers)) {
+  for (const [name, container] of [...Object.entries(host.containers), ...Object.entries(host.agents)]) {
     const interrupted = interruptedOf(look, container.project, name);
     // During the swap of an interrupted migration nobody may have the name; what has its journal stands for it.
     const instance = findInstance(look, container.project, name) ?? interrupted;
     if (!instance && missingProjects.has(container.project)) continue;
+    // An agent that is not there, or not finished, is the matter of `planAgents`.
+    if (host.agents[name] && (!instance || !isMade(instance, interrupted, owner(name)))) continue;
     if (!instance) {
       plan.refusals.push(notFound(look, container.project, name));
       continue;
@@ -66,6 +76,12 @@ export function planContainers(
     }
   }
   return plan;
+}
+
+/** An agent that this stack has made, or one of its instances in the middle of a swap. */
+function isMade(instance: InstanceLook, interrupted: InstanceLook | undefined, owner: string): boolean {
+  const isOurs = [instance, interrupted].some((one) => one?.config[OWNER_KEY] === owner);
+  return isOurs && (interrupted !== undefined || instance.config[STAGE_KEY] === undefined);
 }
 
 function onWorkerPool(container: string): Refusal {

@@ -16,7 +16,7 @@ import type { ContainerPlan, Cost } from "./types.ts";
 /** One container that optIn.migrate names. */
 export interface Migration {
   look: HostLook;
-  container: ContainerConfig;
+  container: Pick<ContainerConfig, "pool">;
   name: string;
   instance: InstanceLook;
   /** A migration of it was begun and not finished. */

@@ -93,8 +93,7 @@ function whyNot(
   const moving = migrationOf(instance);
   if (moving !== null && moving !== instance.name) return `belongs to the migration of ${moving}`;
   if (migration === null) return null;
-  const first =
-    listed === "containers" ? "not under optIn.migrate" : listed === "agents" ? "agent" : "not listed";
+  const first = listed === "no" ? "not listed" : "not under optIn.migrate";
   return `${first}; a migration ${describeCost(migration)}`;
 }
 

@@ -180,12 +180,12 @@ describe("a mistake is refused with its path and the way out", () => {
     [
       "opt-in by case",
       host({ containers: { mary: {} }, optIn: { migrate: ["Mary"] } }),
-      'optIn.migrate[0]: "Mary" is not listed under containers. Nearest there: mary',
+      'optIn.migrate[0]: "Mary" is not listed under containers or agents. Nearest there: mary',
     ],
     [
       "opt-in by prefix",
       host({ containers: { mary: {} }, optIn: { pinRoot: ["mar"] } }),
-      'optIn.pinRoot[0]: "mar" is not listed under containers. Nearest there: mary',
+      'optIn.pinRoot[0]: "mar" is not listed under containers or agents. Nearest there: mary',
     ],
     [
       "opt-in misspelt",

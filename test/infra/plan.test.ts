@@ -30,7 +30,9 @@ function isAllowed({ host, look }: World, action: HostPlan["actions"][number]): 
     case "migrate":
       return optIn.migrate.includes(name);
     case "conclude-migration":
-      return host.containers[name] !== undefined && live?.config["user.taos.migration"] !== undefined;
+      return (
+        (host.containers[name] !== undefined || ours) && live?.config["user.taos.migration"] !== undefined
+      );
     case "undo-migration":
       return optIn.undo.includes(name);
     case "pin-root":

@@ -90,7 +90,10 @@ export const sizes: fc.Arbitrary<PoolSizes> = fc.oneof(
 const pool = (name: string): fc.Arbitrary<PoolLook> =>
   fc.record({
     name: fc.constant(name),
-    driver: fc.constantFrom("dir", "dir", "btrfs", "zfs", "lvm"),
+    // A second pool is never a dir one: nothing makes it so.
+    driver: name.endsWith("-cow")
+      ? fc.constantFrom("btrfs", "zfs")
+      : fc.constantFrom("dir", "dir", "btrfs", "zfs", "lvm"),
     status: fc.constantFrom("Created", "Created", "Created", "Unavailable"),
     source: fc.constantFrom(
       `/var/lib/incus/disks/${name}.img`,

@@ -53,34 +53,45 @@ async function step(change: Json & { optIn?: Record<string, string[]> }): Promis
 const agent = { image: "bb", ready: "none" };
 
 it("a host's whole life, quiet after every step", { timeout: 600_000 }, async () => {
-  expect(await step({})).toEqual(["mary Running default", "naira Running default"]);
+  // An agent of the stack is made where the host has its containers.
+  const rose = { rose: agent };
+  expect(await step({ agents: rose })).toEqual([
+    "mary Running default",
+    "naira Running default",
+    "rose Running default",
+  ]);
 
-  const first = await step({ optIn: { migrate: ["mary"] } });
-  const mary = parkedOf(await instanceOf(d, "mary"));
-  expect(first).toEqual(["mary Running default-cow", `${mary} Stopped default`, "naira Running default"]);
+  const first = await step({ agents: rose, optIn: { migrate: ["mary", "rose"] } });
+  const [mary, parkedRose] = [parkedOf(await instanceOf(d, "mary")), parkedOf(await instanceOf(d, "rose"))];
+  expect(first).toEqual([
+    "mary Running default-cow",
+    `${mary} Stopped default`,
+    "naira Running default",
+    "rose Running default-cow",
+    `${parkedRose} Stopped default`,
+  ]);
 
-  // The name is taken out: what it brought about stays.
-  expect(await step({})).toEqual(first);
+  // The names are taken out: what they brought about stays, and new agents go there.
+  const agents = { rose: agent, iris: agent };
+  expect(await step({ agents })).toEqual(["iris Running default-cow", ...first]);
   expect((await stack.outputs<{ hosts: Json }>()).hosts).toMatchObject({
     board: { pool: "default-cow", driver: "btrfs", containers: { mary: "default-cow" } },
   });
 
-  const withAgent = await step({ agents: { iris: agent } });
-  expect(withAgent).toEqual(["iris Running default-cow", ...first]);
-
-  await step({ agents: { iris: agent }, optIn: { migrate: ["naira"] } });
+  await step({ agents, optIn: { migrate: ["naira"] } });
   const naira = parkedOf(await instanceOf(d, "naira"));
-  const moved = ["iris", "mary", "naira"].map((name) => `${name} Running default-cow`);
-  expect(await placesOf(d)).toEqual([...moved, `${mary} Stopped default`, `${naira} Stopped default`].sort());
+  const moved = ["iris", "mary", "naira", "rose"].map((name) => `${name} Running default-cow`);
+  const parked = [mary, naira, parkedRose].map((name) => `${name} Stopped default`);
+  expect(await placesOf(d)).toEqual([...moved, ...parked].sort());
 
-  expect(await step({ agents: { iris: agent }, optIn: { removeParked: ["mary", "naira"] } })).toEqual(moved);
+  expect(await step({ agents, optIn: { removeParked: ["mary", "naira", "rose"] } })).toEqual(moved);
 
   await d.incus("storage", "delete", "default");
   // A config with the old name makes no pool anew: it says what to write.
-  const named = await hosts({ pool: { name: "default", size: "6GiB" }, agents: { iris: agent } });
+  const named = await hosts({ pool: { name: "default", size: "6GiB" }, agents });
   expect(await errorsOfPlan(named)).toContain("Set pool.name: default-cow");
 
-  expect(await step({ pool: { name: "default-cow", size: "6GiB" }, agents: { iris: agent } })).toEqual(moved);
+  expect(await step({ pool: { name: "default-cow", size: "6GiB" }, agents })).toEqual(moved);
 });
 
 it("a config that would silently go back to the dir pool is refused with the line to add", async () => {
