@@ -1,6 +1,7 @@
 import { checkImageFiles, downloadImage, messageOf, progressFor, VisibleError } from "@taos-hosts/providers";
 import type { HostConfig } from "./config.ts";
 import type { HostFacts } from "./facts.ts";
+import { imageProject } from "./plan/projects.ts";
 import { HOSTS_KEY } from "./stack-yaml.ts";
 
 /**
@@ -16,7 +17,9 @@ export async function prefetchImages(
   for (const host of Object.values(hosts)) {
     const known = facts[host.name];
     if (!known || "unreachable" in known) continue;
-    const present = new Set(known.look.images.flatMap(({ aliases }) => aliases));
+    const store = imageProject(known.look, host.project);
+    const own = known.look.images.filter(({ project }) => project === store);
+    const present = new Set(own.flatMap(({ aliases }) => aliases));
     for (const [index, { alias, source }] of host.images.entries()) {
       if (!source) continue;
       const wrong = await checkImageFiles(source);

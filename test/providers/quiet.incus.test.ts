@@ -67,4 +67,25 @@ describe("any config of an agent", () => {
     }
     await iris.destroy();
   });
+
+  test("in a project that has its images and profiles from the default one", async () => {
+    await d.incus(
+      "project",
+      "create",
+      "guests",
+      "-c",
+      "features.images=false",
+      "-c",
+      "features.profiles=false",
+    );
+    const iris = new TestResource(d, "Instance", "iris");
+    const environment = { HTTP_PROXY: "", CHANNEL: "0123" };
+    const args = { name: "iris", image: "taos-base", pool: "default", project: "guests", protected: false };
+    expect(await iris.up({ ...args, environment })).toBe("create");
+    expect(await iris.refresh()).toBe(false);
+    expect(await iris.up({ ...args, environment })).toBe("same");
+    const shown = await d.incus("config", "show", "iris", "--project", "guests");
+    expect(shown).toContain('environment.CHANNEL: "0123"');
+    await iris.destroy();
+  });
 });
