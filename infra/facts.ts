@@ -1,5 +1,7 @@
 import { clientFor, type HostLook, lookAtHost, messageOf } from "@taos-hosts/providers";
+import { instanceArgs } from "./agent-args.ts";
 import type { HostConfig } from "./config.ts";
+import { ENCRYPTED } from "./stack-yaml.ts";
 
 /** How long a host has to answer, in milliseconds, sizes included. */
 const LOOK_DEADLINE = 20_000;
@@ -33,6 +35,12 @@ export async function gatherFacts(
           name,
           project: (host.containers[name] ?? host.agents[name])?.project ?? host.project,
         })),
+        agents: Object.entries(host.agents).map(([name, agent]) => ({
+          // Owner and pool are not compared.
+          ...{ name, owner: "", pool: "" },
+          ...instanceArgs(agent),
+        })),
+        encrypted: ENCRYPTED,
         ...(signal ? { signal } : {}),
       });
       return [host.name, { look }];

@@ -12,9 +12,9 @@ import {
   StoragePool,
   WarmImage,
 } from "@taos-hosts/providers";
-import { agentFiles } from "./agent-files.ts";
+import { instanceArgs } from "./agent-args.ts";
 import { bridgeWish } from "./bridge-wish.ts";
-import type { AgentConfig, HostConfig } from "./config.ts";
+import type { HostConfig } from "./config.ts";
 import { orEmpty } from "./failed-resources.ts";
 import { type HostPlan, planErrors } from "./plan.ts";
 import { poolWishes } from "./pool-wishes.ts";
@@ -198,39 +198,6 @@ function whereaboutsOf({ pool, inheritsRoot }: InstancePlacement): pulumi.Output
 
 function expectation(decision: PoolDecision | null): { expect?: string } {
   return decision === null ? {} : { expect: decision.action };
-}
-
-function instanceArgs(agent: AgentConfig) {
-  const {
-    image,
-    memory,
-    cpu,
-    disk,
-    idmapUid,
-    environment,
-    config,
-    devices,
-    files,
-    ready,
-    profiles,
-    project,
-  } = agent;
-  return {
-    image,
-    project,
-    profiles,
-    config,
-    devices,
-    environment,
-    protected: agent.protected,
-    files: agentFiles(files),
-    ready: typeof ready === "string" ? ready : { command: ready.command },
-    ...(typeof ready === "string" ? {} : { readyTimeout: ready.timeout }),
-    ...(memory === undefined ? {} : { memory }),
-    ...(cpu === undefined ? {} : { cpu }),
-    ...(disk === undefined ? {} : { disk }),
-    ...(idmapUid === undefined ? {} : { idmapUid }),
-  };
 }
 
 /** Paths as the provider process resolves them, from this program's directory: the same on every machine. */

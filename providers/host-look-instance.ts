@@ -40,6 +40,8 @@ export interface InstanceLook {
   snapshotBytes: number | null;
   /** Mount points of the host below its volume, which a copy or a deletion would go into; absent where there are none. */
   mounts?: string[];
+  /** What `up` changes on it in place, in words and without secrets; only of agents that were asked for. */
+  changes?: string[];
   /** What an undo of its migration would put aside; only where that was asked for. */
   writtenSince?: WrittenSince;
 }

@@ -11,6 +11,8 @@ import { unfitness } from "./image-fitness.ts";
 import type { IncusClient } from "./incus/client.ts";
 import { api } from "./incus/paths.ts";
 import * as schemas from "./incus/schemas.ts";
+import { changesInPlace } from "./instance-changes.ts";
+import type { InstanceSettings } from "./instance-config.ts";
 import { OWNER_KEY } from "./ownership.ts";
 import { recreationsIn } from "./pool-recreation.ts";
 import { isOnLoopFile, type PoolSizes, poolSizesOf } from "./pool-sizes.ts";
@@ -108,6 +110,10 @@ export interface LookOptions {
   sizes: boolean;
   /** Containers of which it is counted what was written since their migration. */
   undo?: readonly { project: string; name: string }[];
+  /** Agents as the config wants them: what differs on the host is told. Their values leave this look in no form. */
+  agents?: readonly InstanceSettings[];
+  /** What stands for a value in `agents` that is encrypted and was not decrypted: it is compared with nothing. */
+  encrypted?: string;
   signal?: AbortSignal;
 }
 
@@ -151,6 +157,7 @@ export async function lookAtHost(client: IncusClient, options: LookOptions): Pro
   const looks = instances.map((instance) =>
     instanceLook(instance, profiles, ownProfiles.has(instance.project) ? instance.project : "default"),
   );
+  for (const wanted of options.agents ?? []) addChanges(wanted, looks, instances, options.encrypted);
   if (files) await addMounts(looks, files);
   if (files && options.undo)
     await addWrittenSince(looks, files, options.undo, Math.max(1, until - Date.now()));
@@ -184,6 +191,19 @@ export async function lookAtHost(client: IncusClient, options: LookOptions): Pro
     strays: files ? await findStrays(files, pools) : [],
     recreations: recreationsIn(server.config),
   };
+}
+
+function addChanges(
+  wanted: InstanceSettings,
+  looks: readonly InstanceLook[],
+  instances: readonly schemas.Instance[],
+  encrypted: string | undefined,
+): void {
+  const isWanted = ({ name, project }: { name: string; project: string }): boolean =>
+    name === wanted.name && project === wanted.project;
+  const [look, live] = [looks.find(isWanted), instances.find(isWanted)];
+  const changes = look && live ? changesInPlace(wanted, live, encrypted) : [];
+  if (look && changes.length > 0) look.changes = changes;
 }
 
 type Get = <S extends z.ZodType>(path: string, schema: S, query?: object) => Promise<z.output<S>>;

@@ -18,7 +18,13 @@ export { downloadImage } from "./image-download.ts";
 export { clientFor, type IncusClient } from "./incus/client.ts";
 export { HostConnection } from "./incus/connection.ts";
 export { Instance } from "./instance.ts";
-export { IMAGE_KEY, type InstanceFile, PROTECTED_KEY, STAGE_KEY } from "./instance-config.ts";
+export {
+  IMAGE_KEY,
+  type InstanceFile,
+  type InstanceSettings,
+  PROTECTED_KEY,
+  STAGE_KEY,
+} from "./instance-config.ts";
 export { InstancePlacement } from "./instance-placement.ts";
 export { quotaRefusal } from "./instance-quota.ts";
 export { isSuccessor, migrationMarkOf, parkedMarkOf } from "./migration/identity.ts";

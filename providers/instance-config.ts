@@ -92,6 +92,26 @@ export const InstanceArgs = CommonArgs.extend({
 });
 export type InstanceArgs = z.infer<typeof InstanceArgs>;
 
+/** What of the args is written on the instance. */
+export type InstanceSettings = Pick<
+  InstanceArgs,
+  | "owner"
+  | "name"
+  | "project"
+  | "image"
+  | "pool"
+  | "profiles"
+  | "memory"
+  | "cpu"
+  | "disk"
+  | "idmapUid"
+  | "environment"
+  | "config"
+  | "devices"
+  | "files"
+  | "protected"
+>;
+
 /** Set while an instance is being made; what is found with it was not finished. */
 export const STAGE_KEY = "user.taos.stage";
 /** Stage of an instance that was never ready: what the creation left may be cleared away. */
@@ -106,13 +126,27 @@ export const PROTECTED_KEY = "user.taos.protected";
 /** Digests of the files that were written, by path (`filesMark`). */
 export const FILES_KEY = "user.taos.files";
 
+/** Names (never values) of what was set: what the config no longer sets shows by it. */
+export const SET_KEY = "user.taos.set";
+
+/** Names of settings, devices and disk size that are set: plain text of a canonical form. */
+function setMark(config: Record<string, string>, { devices, disk }: InstanceSettings): string {
+  const names = [
+    ...Object.keys(config),
+    ...Object.keys(devices).map((name) => `device ${name}`),
+    ...(disk === undefined ? [] : ["disk"]),
+  ];
+  return JSON.stringify(names.sort());
+}
+
 /** Config of the instance as wanted, apart from volatile keys and the stage. Values of `environment.*` are secrets. */
-export function wantedConfig(args: InstanceArgs): Record<string, string> {
+export function wantedConfig(args: InstanceSettings): Record<string, string> {
   const config: Record<string, string> = { ...args.config };
   if (args.memory !== undefined) config["limits.memory"] = args.memory;
   if (args.cpu !== undefined) config["limits.cpu"] = args.cpu;
   if (args.idmapUid !== undefined) config["raw.idmap"] = `both ${args.idmapUid} 0`;
   for (const [name, value] of Object.entries(args.environment)) config[`environment.${name}`] = value;
+  config[SET_KEY] = setMark(config, args);
   config[OWNER_KEY] = args.owner;
   config[IMAGE_KEY] = args.image;
   config[PROTECTED_KEY] = String(args.protected);
@@ -125,7 +159,7 @@ export function wantedConfig(args: InstanceArgs): Record<string, string> {
  * @param root name of the root disk: that of the profiles' one, which it takes the place of
  */
 export function wantedDevices(
-  args: InstanceArgs,
+  args: InstanceSettings,
   pool: string,
   root: string,
 ): Record<string, Record<string, string>> {

@@ -1,6 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
-import { z } from "zod";
-import { changedFields, configDrift, deviceDrift } from "./drift.ts";
+import { changedFields } from "./drift.ts";
 import { isPreconditionFailed, messageOf, VisibleError } from "./errors.ts";
 import { refuseMountsBelow } from "./foreign-mounts.ts";
 import type { IncusClient } from "./incus/client.ts";
@@ -15,9 +14,9 @@ import {
 import { withLock } from "./incus/lock.ts";
 import type { Instance as LiveInstance } from "./incus/schemas.ts";
 import { shared } from "./incus/shared.ts";
+import { driftOf, filesNotAsMarked } from "./instance-changes.ts";
 import {
   REPLACING as BEING_REPLACED,
-  FILES_KEY,
   IMAGE_KEY,
   InstanceArgs,
   type InstanceFile,
@@ -69,6 +68,15 @@ interface InstanceState extends InstanceArgs, CommonState {
   where?: Whereabouts | undefined;
 }
 
+/** Args that say how to make one, or permit something: nothing of a ready instance differs by them. */
+const NOT_ON_HOST = [
+  "pool",
+  "removeParked",
+  "allowReplace",
+  "ready",
+  "readyTimeout",
+  "placement",
+] as const satisfies readonly (keyof InstanceArgs)[];
 /** Args whose change makes the instance anew. */
 const REPLACING = ["image", "project"] as const satisfies readonly (keyof InstanceArgs)[];
 function refOf(args: Pick<InstanceArgs, "project" | "name">): InstanceRef {
@@ -99,38 +107,15 @@ function isOurs(state: InstanceState, live: LiveInstance): boolean {
   return ownership === "ours" || (ownership === "unowned" && live.config["volatile.uuid"] === state.uuid);
 }
 
-/** What differs on the host from what was set. The root disk's pool is placement and no drift. */
-function driftOf(args: InstanceArgs, live: LiveInstance): string[] {
-  const pool = rootDisk(live.expanded_devices)?.pool ?? args.pool;
-  const { [FILES_KEY]: mark, ...wanted } = wantedConfig(args);
-  // Instances of 0.1 have no mark.
-  if (mark !== undefined && live.config[FILES_KEY] !== undefined) wanted[FILES_KEY] = mark;
-  const profiles =
-    args.profiles.join(",") === live.profiles.join(",") ? [] : [`profiles are ${live.profiles.join(",")}`];
-  return [
-    ...configDrift(wanted, live.config),
-    ...deviceDrift(wantedDevices(args, pool, liveRootName(live)), live.devices),
-    ...profiles,
-  ];
-}
-
 /**
  * Files that are not as they were written last: by the state, or by the mark on the instance where that says another
  * thing. Where there is no mark yet, the state counts alone.
  */
 function changedFiles(state: InstanceState, args: InstanceArgs, live: LiveInstance): InstanceFile[] {
-  const mark = live.config[FILES_KEY];
   const written = new Map(state.files.map((file) => [file.path, filesMark([file])]));
-  const marked = FilesMark.safeParse(mark === undefined ? {} : JSON.parse(mark)).data ?? {};
-  return args.files.filter((file) => {
-    const wanted = filesMark([file]);
-    const onHost = marked[file.path];
-    const differs = onHost !== undefined && JSON.stringify({ [file.path]: onHost }) !== wanted;
-    return differs || written.get(file.path) !== wanted;
-  });
+  const onHost = new Set(filesNotAsMarked(args.files, live));
+  return args.files.filter((file) => onHost.has(file) || written.get(file.path) !== filesMark([file]));
 }
-
-const FilesMark = z.record(z.string(), z.string());
 
 /** What of a change takes a new container. */
 function replacingFields(state: InstanceState, args: InstanceArgs): string[] {
@@ -317,10 +302,7 @@ const lifecycle: Lifecycle<InstanceArgs, InstanceState> = {
   diff(state, args) {
     if (state.name !== args.name) return { changes: true, replaces: ["name"] };
     const replacing = replacingFields(state, args);
-    const others = changedFields(state, args, [
-      ...REPLACING,
-      ...(["pool", "removeParked", "allowReplace", "placement"] as const),
-    ]);
+    const others = changedFields(state, args, [...REPLACING, ...NOT_ON_HOST]);
     const sync = !state.isReady || state.drift.length > 0 || others.length > 0;
     if (replacing.length > 0 && !args.protected && !state.protected)
       return { changes: true, replaces: replacing };

@@ -21,7 +21,7 @@ import { type Findings, noFindings } from "./types.ts";
 /** Ownership mark of an agent of this stack, by its name. */
 export type OwnerOf = (name: string) => string;
 
-/** Agents: made, left, or made anew. Changes that Incus takes in place are Pulumi's own diff and not repeated here. */
+/** Agents: made, left, changed in place, or made anew. */
 export function planAgents(
   host: HostConfig,
   look: HostLook,
@@ -145,14 +145,23 @@ function planAgent(
     return;
   }
   const change = replacementReason(live, agent);
-  if (change === undefined) return;
   const unprotected = !agent.protected && live.config[PROTECTED_KEY] === "false";
+  const mayReplace = unprotected || host.optIn.replace.includes(name);
+  if (live.changes && (change === undefined || !mayReplace)) {
+    findings.actions.push({
+      kind: "update-agent",
+      object: `container ${qualifiedName(live)}`,
+      container: qualifiedName(live),
+      reason: `changed in place: ${live.changes.join("; ")}`,
+    });
+  }
+  if (change === undefined) return;
   if (unprotected && live.mounts) {
     const refusal = { severity: "error", object, container, ...mountsRefusal(live.mounts) } as const;
     findings.refusals.push(refusal);
     return;
   }
-  if (unprotected || host.optIn.replace.includes(name)) {
+  if (mayReplace) {
     const kept = unprotected ? "the old one is deleted (protected: false)" : "the old one is kept, parked";
     findings.actions.push({
       kind: "replace-agent",

@@ -16,6 +16,7 @@ const ACTION_WORDS: Partial<Record<Action["kind"], string>> = {
   "conclude-migration": "its migration is ended",
   "undo-migration": "goes back to its kept source",
   "create-agent": "is completed",
+  "update-agent": "is changed in place",
   "replace-agent": "is made anew",
   "delete-agent": "is deleted",
   "pin-root": "gets its own root disk",

@@ -11,6 +11,7 @@ export type ActionKind =
   | "import-image"
   | "warm-image"
   | "create-agent"
+  | "update-agent"
   | "replace-agent"
   | "delete-agent"
   | "migrate"

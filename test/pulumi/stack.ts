@@ -5,6 +5,7 @@ import { execa } from "execa";
 import { stringify } from "yaml";
 import { projectRoot, pulumiPath } from "./cli.ts";
 import { type EventLog, readEventLog } from "./event-log.ts";
+import { disagreements } from "./plan-agreement.ts";
 import { type PulumiRun, startRun } from "./run.ts";
 
 /** Value of `taos-hosts:hosts`: hosts by name, as a stack config holds them. */
@@ -54,6 +55,13 @@ export function errorsOf(result: EventLog): string {
     .filter(({ severity }) => severity === "error")
     .map(({ message }) => message)
     .join("\n");
+}
+
+/** @throws Error where the plan that a run reported and the steps of that run contradict each other */
+function expectAgreement(command: string, result: RunResult): void {
+  const found = disagreements(result);
+  if (found.length > 0)
+    throw new Error(`Plan and ${command} do not agree: ${found.join("\n")}\n${result.output}`);
 }
 
 /** Makes a stack of this project in a directory of its own: state, passphrase, config. Nothing tracked is written. */
@@ -209,6 +217,8 @@ export class TestStack {
   async #operate(command: string, options: CommandOptions): Promise<RunResult> {
     const { run, eventLog } = this.#start(command, options);
     const { exitCode, output } = await run.result;
-    return { ...(await readEventLog(eventLog)), exitCode, output };
+    const result = { ...(await readEventLog(eventLog)), exitCode, output };
+    if (command === "up" || command === "preview") expectAgreement(command, result);
+    return result;
   }
 }
