@@ -75,6 +75,7 @@ export interface ContainerRow {
   protected: boolean;
   /** The container whose kept source this is. */
   parkedOf: string | null;
+  /** Without snapshots. On a copy-on-write pool with the blocks that it shares with its image and others. */
   bytes: number | null;
   snapshotBytes: number | null;
   snapshots: number;
