@@ -146,13 +146,20 @@ async function ensure(args: ProfileDevicesArgs, client: IncusClient): Promise<Pr
   };
 }
 
+function pick(record: Record<string, string>, keys: readonly string[]): Record<string, string> {
+  return Object.fromEntries(Object.entries(record).filter(([key]) => keys.includes(key)));
+}
+
 const lifecycle: Lifecycle<ProfileDevicesArgs, ProfileDevicesState> = {
   args: ProfileDevicesArgs,
 
   diff(state, args) {
     const moved = (["project", "profile"] as const).filter((key) => state[key] !== args[key]);
     if (moved.length > 0) return { changes: true, replaces: moved };
-    return { changes: state.drift.length > 0 || changedFields(state, args).length > 0 };
+    // A container that the config no longer lists stays as it is, and so does the profile.
+    const listed = Object.keys(args.placements);
+    const before = { ...state, placements: pick(state.placements ?? {}, listed) };
+    return { changes: state.drift.length > 0 || changedFields(before, args).length > 0 };
   },
 
   async create(args, client) {

@@ -276,7 +276,8 @@ const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
     if (expected === undefined)
       return { changes: (state.due ?? []).length > 0 || changedFields(state, args).length > 0 };
     if (WRITING.includes(expected) || (expected === "leave") !== state.left) return { changes: true };
-    // A size that the pool has already, or cannot get, is no change of anything.
+    // A size that the pool has already, or cannot get, is no change of anything; nor is any word on one that is left.
+    if (state.left) return { changes: false };
     return { changes: changedFields(state, args, ["size", "isUnnamed"]).length > 0 };
   },
 
