@@ -14,7 +14,7 @@ import {
 } from "@taos-hosts/providers";
 import { instanceArgs } from "./agent-args.ts";
 import { bridgeWish } from "./bridge-wish.ts";
-import type { HostConfig } from "./config.ts";
+import type { AgentConfig, HostConfig } from "./config.ts";
 import { orEmpty } from "./failed-resources.ts";
 import { type HostPlan, planErrors } from "./plan.ts";
 import { poolWishes } from "./pool-wishes.ts";

@@ -209,9 +209,7 @@ describe("a dir pool with containers on it", () => {
     await stack.pulumi(["stack", "rename", "renamed", "--stack", "existing-host", "--cwd", init]);
     const renamed = new TestStack({ name: "renamed", hosts: {} }, stack.dir, await pulumiPath());
     await renamed.setHosts(await board());
-    const up = await renamed.up({
-      stateOnly: "the owner of every resource is another, and nothing has its mark",
-    });
+    const up = await renamed.up();
     expect(errorsOf(up)).toBe("");
     expect(up.exitCode).toBe(0);
     await stack.pulumi(["stack", "rename", "existing-host", "--stack", "renamed", "--cwd", init]);

@@ -31,7 +31,8 @@ export function disagreements(run: EventLog & { output: string; exitCode: number
   });
 }
 
-const isReport = (message: string): boolean => /^What (would happen|happens):\n/.test(message);
+const isReport = (message: string): boolean =>
+  /^What (would happen|happens)(, as previewed)?:\n/.test(message);
 
 const isRecorded = ({ op, type }: Step): boolean =>
   ["create", "delete"].includes(op) && RECORDED.includes(type);
@@ -40,7 +41,8 @@ const namesAndOp = ({ name, op }: Step): string => `${name} ${op}`;
 
 /** First lines of hosts: `board: 2 to do, 1 refused`. Further lines of a host are indented deeper. */
 function saidOf(report: string): Said[] {
-  const lines = /What (?:would happen|happens):\n([\s\S]*)/.exec(report)?.[1]?.split("\n") ?? [];
+  const lines =
+    /What (?:would happen|happens)(?:, as previewed)?:\n([\s\S]*)/.exec(report)?.[1]?.split("\n") ?? [];
   const indent = /^ */.exec(lines[0] ?? "")?.[0] ?? "";
   return lines.flatMap((line) => {
     const found = new RegExp(
