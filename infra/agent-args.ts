@@ -16,6 +16,7 @@ export function instanceArgs(agent: AgentConfig) {
     ready,
     profiles,
     project,
+    secretProps,
   } = agent;
   return {
     image,
@@ -28,6 +29,7 @@ export function instanceArgs(agent: AgentConfig) {
     files: agentFiles(files),
     ready: typeof ready === "string" ? ready : { command: ready.command },
     ...(typeof ready === "string" ? {} : { readyTimeout: ready.timeout }),
+    ...(secretProps === undefined ? {} : { secretProps }),
     ...(memory === undefined ? {} : { memory }),
     ...(cpu === undefined ? {} : { cpu }),
     ...(disk === undefined ? {} : { disk }),

@@ -17,7 +17,11 @@ export interface ImageConfig {
 export type ContainerConfig = Omit<ParsedHost["containers"][string], "project"> & { project: string };
 
 /** A container that this stack creates. Times in ms; `environment` values and `files` are secrets. */
-export type AgentConfig = Omit<ParsedHost["agents"][string], "project"> & { project: string };
+export type AgentConfig = Omit<ParsedHost["agents"][string], "project"> & {
+  project: string;
+  /** Keys of it below which the config holds anything encrypted. */
+  secretProps?: string[];
+};
 
 /** Without a name the pool is the host's to say: see `poolWishes`. */
 export type PoolConfig = ParsedHost["pool"];

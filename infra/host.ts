@@ -18,6 +18,7 @@ import type { AgentConfig, HostConfig } from "./config.ts";
 import { orEmpty } from "./failed-resources.ts";
 import { type HostPlan, planErrors } from "./plan.ts";
 import { poolWishes } from "./pool-wishes.ts";
+import type { Sealing } from "./sealing.ts";
 
 /** What a host's resources need beside its config. */
 export interface HostContext {
@@ -26,6 +27,8 @@ export interface HostContext {
   stack: string;
   /** What would happen to this host: the providers refuse when it has changed since, or when the plan has errors. */
   plan: HostPlan;
+  /** What of the config is encrypted. */
+  sealing: Sealing;
 }
 
 /** Stack output of one host. */
@@ -50,7 +53,9 @@ export class Host extends pulumi.ComponentResource {
 
   constructor(config: HostConfig, context: HostContext, opts?: pulumi.ComponentResourceOptions) {
     super("taos-hosts:infra:Host", config.name, {}, opts);
-    const host = portable(config.connection);
+    const { sealing } = context;
+    const isHostSecret = ["connection", "tls"].some((key) => sealing.holds(config.name, key));
+    const host = isHostSecret ? pulumi.secret(portable(config.connection)) : portable(config.connection);
     const errors = planErrors({ hosts: [context.plan] });
     const hold = errors.length > 0 ? { hold: errors.join("\n") } : {};
     const common = (name: string) => ({
@@ -91,6 +96,7 @@ export class Host extends pulumi.ComponentResource {
       after(mainPool),
     );
 
+    const areImagesSecret = sealing.holds(config.name, "images");
     const images = config.images.map(
       ({ alias, source }) =>
         new WarmImage(
@@ -100,13 +106,16 @@ export class Host extends pulumi.ComponentResource {
             alias,
             project: config.project,
             pool: serving.pool,
-            ...(source ? { source: portableSource(source) } : {}),
+            ...(source
+              ? { source: areImagesSecret ? pulumi.secret(portableSource(source)) : portableSource(source) }
+              : {}),
           },
-          after(serving),
+          { ...after(serving), ...(areImagesSecret ? { additionalSecretOutputs: ["source"] } : {}) },
         ),
     );
 
     const placements = Object.entries(config.containers).map(([name, container]) => {
+      const isSecret = sealing.holds(config.name, "containers", name, "health");
       const placement = new InstancePlacement(
         named(name),
         {
@@ -122,9 +131,14 @@ export class Host extends pulumi.ComponentResource {
           forceStop: optIn.forceStop.includes(name),
           stopTimeout: container.stopTimeout,
           migrateParallel: config.migrateParallel,
-          ...(container.health ? { health: container.health } : {}),
+          ...(container.health
+            ? { health: isSecret ? pulumi.secret(container.health) : container.health }
+            : {}),
         },
-        after(serving, ...images),
+        {
+          ...after(serving, ...images),
+          ...(isSecret ? { additionalSecretOutputs: ["health"] } : {}),
+        },
       );
       return [name, placement] as const;
     });
@@ -151,8 +165,7 @@ export class Host extends pulumi.ComponentResource {
           ...common(name),
           name,
           pool: serving.pool,
-          ...instanceArgs(agent),
-          ...placementArgs(config, name, agent, serving.pool),
+          ...sealed({ ...instanceArgs(agent), ...placementArgs(config, name, agent, serving.pool) }),
           allowReplace: optIn.replace.includes(name),
           removeParked: optIn.removeParked.includes(name),
         },
@@ -194,6 +207,18 @@ function placementArgs(
 /** Where a container is and whether its root disk comes from a profile: either change may free the profile. */
 function whereaboutsOf({ pool, inheritsRoot }: InstancePlacement): pulumi.Output<string> {
   return pulumi.all([pool, inheritsRoot]).apply(([on, inherits]) => (inherits ? `${on}, by profile` : on));
+}
+
+/** Config keys of an agent that its resource has under another name. */
+const KEPT_IN: Record<string, string> = { health: "placement", pool: "placement", stopTimeout: "placement" };
+
+/** Args of an agent with those as secrets that hold anything encrypted. */
+function sealed<T extends { secretProps?: string[] }>(args: T): T {
+  const names = (args.secretProps ?? []).map((key) => KEPT_IN[key] ?? key).filter((name) => name in args);
+  const secretProps = [...new Set(names)];
+  if (secretProps.length === 0) return args;
+  const secrets = secretProps.map((name) => [name, pulumi.secret(Reflect.get(args, name))]);
+  return { ...args, ...Object.fromEntries(secrets), secretProps };
 }
 
 function expectation(decision: PoolDecision | null): { expect?: string } {

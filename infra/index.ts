@@ -9,6 +9,7 @@ import { prefetchImages } from "./image-prefetch.ts";
 import { planErrors, planHosts } from "./plan.ts";
 import { holdToPreview } from "./previewed-plan.ts";
 import { report, summaries } from "./report.ts";
+import { Sealing } from "./sealing.ts";
 import { readStackConfig, refuseRewritten, withDecrypted } from "./stack-config.ts";
 import { findStackFile } from "./stack-file.ts";
 
@@ -33,7 +34,8 @@ async function program(): Promise<{ hosts: Record<string, HostOutputs> }> {
   const stackConfig = await readStackConfig(file, PROJECT_ROOT);
   if (isRewritten) refuseRewritten(stackConfig);
   const written = withDecrypted(stackConfig, config.requireObject("hosts"));
-  const hosts = checkFiles(parseHosts(written), PROJECT_ROOT);
+  const sealing = new Sealing(stackConfig.encrypted);
+  const hosts = sealing.mark(checkFiles(parseHosts(written), PROJECT_ROOT));
   const owner = { project: pulumi.getProject(), stack: pulumi.getStack() };
   const facts = await gatherFacts(hosts);
   const plan = planHosts(hosts, facts, owner);
@@ -52,7 +54,8 @@ async function program(): Promise<{ hosts: Record<string, HostOutputs> }> {
   const outputs: Record<string, HostOutputs> = {};
   for (const hostPlan of plan.hosts) {
     const host = hosts[hostPlan.host];
-    if (host) outputs[host.name] = new Host(host, { ...owner, plan: hostPlan }, { provider }).outputs;
+    if (host)
+      outputs[host.name] = new Host(host, { ...owner, plan: hostPlan, sealing }, { provider }).outputs;
   }
   return { hosts: outputs };
 }

@@ -6,6 +6,7 @@ import { checkFiles } from "./config-files.ts";
 import { gatherFacts } from "./facts.ts";
 import { hasActions, planErrors, planHosts } from "./plan.ts";
 import { type ReportFormat, report } from "./report.ts";
+import { Sealing } from "./sealing.ts";
 import { readStackConfig } from "./stack-config.ts";
 
 const PROJECT = "taos-hosts";
@@ -52,8 +53,8 @@ async function main(args: string[]): Promise<number> {
 
   const given = values["config-file"];
   const file = given === undefined ? join("stacks", `Pulumi.${values.stack}.yaml`) : resolve(given);
-  const { hosts: written } = await readStackConfig(file, PROJECT_ROOT);
-  const hosts = checkFiles(parseHosts(written), PROJECT_ROOT);
+  const { hosts: written, encrypted } = await readStackConfig(file, PROJECT_ROOT);
+  const hosts = new Sealing(encrypted).mark(checkFiles(parseHosts(written), PROJECT_ROOT));
   const facts = await gatherFacts(hosts, { deadline: seconds * 1_000 });
   const plan = planHosts(hosts, facts, { project: PROJECT, stack: values.stack });
   process.stdout.write(report(plan, format));

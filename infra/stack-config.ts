@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { VisibleError } from "@taos-hosts/providers";
 import { configPath } from "./config-text.ts";
 import { HOSTS_KEY, parseStackYaml, type StackYaml } from "./stack-yaml.ts";
+import { isAlwaysSecret, WITHHELD } from "./withheld.ts";
 
 /** A stack file that was read. */
 export interface StackConfig extends StackYaml {
@@ -57,6 +58,7 @@ export function withDecrypted(config: StackConfig, given: unknown): unknown {
       const [extra] = left.keys();
       return extra === undefined ? Object.fromEntries(merged) : other([...path, extra]);
     }
+    if (seen === WITHHELD && isAlwaysSecret(path)) return written;
     return isSame(written, seen) ? written : other(path);
   };
   return merge(config.hosts, given, []);

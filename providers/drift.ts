@@ -6,14 +6,19 @@ const SECRET_KEY =
 
 /**
  * Differences between what was set and what is on the host, for the keys that were set. Values of secret keys never
- * appear. Examples: `limits.memory is 1GiB, not 2GiB`, `environment.TOKEN differs`, `device data is missing`.
+ * appear, nor do any where `areSecret` is set. Examples: `limits.memory is 1GiB, not 2GiB`, `environment.TOKEN differs`, `device data is missing`.
  */
-export function configDrift(wanted: Record<string, string>, live: Record<string, string>): string[] {
+export function configDrift(
+  wanted: Record<string, string>,
+  live: Record<string, string>,
+  areSecret = false,
+): string[] {
   return Object.entries(wanted).flatMap(([key, value]) => {
     // Incus keeps no key without a value.
     const seen = live[key] ?? (value === "" ? "" : undefined);
     if (seen === value) return [];
-    if (SECRET_KEY.test(key)) return [seen === undefined ? `${key} is missing` : `${key} differs`];
+    if (areSecret || SECRET_KEY.test(key))
+      return [seen === undefined ? `${key} is missing` : `${key} differs`];
     return [seen === undefined ? `${key} is missing` : `${key} is ${seen}, not ${value}`];
   });
 }
@@ -22,11 +27,12 @@ export function configDrift(wanted: Record<string, string>, live: Record<string,
 export function deviceDrift(
   wanted: Record<string, Record<string, string>>,
   live: Record<string, Record<string, string>>,
+  areSecret = false,
 ): string[] {
   return Object.entries(wanted).flatMap(([name, device]) => {
     const seen = live[name];
     if (!seen) return [`device ${name} is missing`];
-    return configDrift(device, seen).map((difference) => `device ${name}: ${difference}`);
+    return configDrift(device, seen, areSecret).map((difference) => `device ${name}: ${difference}`);
   });
 }
 

@@ -16,6 +16,7 @@ import { rootDisk } from "./root-disk.ts";
 /** What differs on the host from what was set. The root disk's pool is placement and no drift. */
 export function driftOf(args: InstanceSettings, live: Instance): string[] {
   const pool = rootDisk(live.expanded_devices)?.pool ?? args.pool;
+  const isSecret = (prop: string): boolean => args.secretProps?.includes(prop) ?? false;
   const { [FILES_KEY]: mark, [SET_KEY]: set, ...wanted } = wantedConfig(args);
   // Instances of 0.1 have no marks.
   if (mark !== undefined && live.config[FILES_KEY] !== undefined) wanted[FILES_KEY] = mark;
@@ -23,8 +24,8 @@ export function driftOf(args: InstanceSettings, live: Instance): string[] {
   const profiles =
     args.profiles.join(",") === live.profiles.join(",") ? [] : [`profiles are ${live.profiles.join(",")}`];
   return [
-    ...configDrift(wanted, live.config),
-    ...deviceDrift(wantedDevices(args, pool, liveRootName(live)), live.devices),
+    ...configDrift(wanted, live.config, isSecret("config")),
+    ...deviceDrift(wantedDevices(args, pool, liveRootName(live)), live.devices, isSecret("devices")),
     ...profiles,
   ];
 }
@@ -39,7 +40,11 @@ export function changesInPlace(args: InstanceSettings, live: Instance, unknown?:
   const { environment, config, files } = args;
   const known = (values: Record<string, string>): Record<string, string> =>
     Object.fromEntries(Object.entries(values).filter(([, value]) => value !== unknown));
-  const compared = { ...args, environment: known(environment), config: known(config) };
+  const devices = Object.entries(args.devices).map(([name, device]) => [name, known(device)]);
+  const compared = {
+    ...args,
+    ...{ environment: known(environment), config: known(config), devices: Object.fromEntries(devices) },
+  };
   const drift = driftOf({ ...compared, files: [] }, live);
   const others = drift.filter((one) => !/^user\.taos\.(image|owner|files|set) /.test(one));
   const readable = files.filter(({ content }) => content === undefined || content !== unknown);

@@ -85,6 +85,8 @@ export const InstanceArgs = CommonArgs.extend({
   protected: z.boolean().default(true),
   /** Opt-in: a change of image or project makes the instance anew; the old one is parked. @default false */
   allowReplace: z.boolean().default(false),
+  /** Names of further args that hold secrets, beside `environment` and `files`. */
+  secretProps: z.array(z.string()).optional(),
   /** Opt-ins about the pool that it is on; absent where none names it. */
   placement: PlacementOptIns.optional(),
   /** Opt-in: the parked predecessor is deleted. @default false */
@@ -110,6 +112,7 @@ export type InstanceSettings = Pick<
   | "devices"
   | "files"
   | "protected"
+  | "secretProps"
 >;
 
 /** Set while an instance is being made; what is found with it was not finished. */

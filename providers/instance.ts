@@ -76,6 +76,7 @@ const NOT_ON_HOST = [
   "ready",
   "readyTimeout",
   "placement",
+  "secretProps",
 ] as const satisfies readonly (keyof InstanceArgs)[];
 /** Args whose change makes the instance anew. */
 const REPLACING = ["image", "project"] as const satisfies readonly (keyof InstanceArgs)[];
@@ -397,6 +398,7 @@ export class Instance extends pulumi.dynamic.Resource {
   declare readonly uuid: pulumi.Output<string>;
 
   constructor(name: string, args: InputsOf<typeof InstanceArgs>, opts: pulumi.CustomResourceOptions = {}) {
+    const secretProps = Array.isArray(args.secretProps) ? args.secretProps.map(String) : [];
     super(
       provider,
       name,
@@ -407,7 +409,7 @@ export class Instance extends pulumi.dynamic.Resource {
         ipv4: undefined,
         uuid: undefined,
       },
-      { ...opts, additionalSecretOutputs: ["environment", "files"] },
+      { ...opts, additionalSecretOutputs: ["environment", "files", ...secretProps] },
       "incus",
       "Instance",
     );

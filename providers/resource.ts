@@ -229,7 +229,8 @@ async function guarded<T>(
 ): Promise<T> {
   try {
     return await task(clientFor(host));
-  } catch (error) {
+  } catch (thrown) {
+    const error = withoutSecrets(thrown, secretsIn(inputs));
     if (error instanceof PartialFailure) {
       const failure = visible(kind, host, new VisibleError(error.message));
       throw Object.assign(failure, {
@@ -240,6 +241,29 @@ async function guarded<T>(
     }
     throw visible(kind, host, error);
   }
+}
+
+/** Texts shorter than this are part of too much else to be a secret. */
+const SHORTEST_SECRET = 4;
+
+/** Texts of a resource's args that are secrets: values of the environment, files, and what `secretProps` names. */
+function secretsIn(inputs: unknown): string[] {
+  const props = Props.safeParse(inputs).data ?? {};
+  const names = ["environment", "files", ...textsIn(props["secretProps"])];
+  const found = names.flatMap((name) => textsIn(props[name]));
+  return found.filter((text) => text.length >= SHORTEST_SECRET).sort((a, b) => b.length - a.length);
+}
+
+function textsIn(value: unknown): string[] {
+  if (typeof value === "string") return [value];
+  return typeof value === "object" && value !== null ? Object.values(value).flatMap(textsIn) : [];
+}
+
+/** An error whose message holds none of the secrets: Incus quotes values that it refuses. */
+function withoutSecrets(error: unknown, secrets: readonly string[]): unknown {
+  if (!(error instanceof Error) || !secrets.some((secret) => error.message.includes(secret))) return error;
+  error.message = secrets.reduce((text, secret) => text.replaceAll(secret, "[secret]"), error.message);
+  return error;
 }
 
 /** Error for the person: names the host, has no stack and no stray `id` field, which Pulumi would take for a partial failure. */

@@ -2,6 +2,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { Host } from "../../../infra/host.ts";
 import { planHosts } from "../../../infra/plan.ts";
 import type { SeenResource } from "../../../infra/policy/rules.ts";
+import { Sealing } from "../../../infra/sealing.ts";
 import type { HostLook } from "../../../providers/index.ts";
 import { hostConfig } from "../hosts.ts";
 import { CONTEXT, HOST } from "../world.ts";
@@ -33,6 +34,10 @@ export function recordHost(raw: unknown, look: HostLook): SeenResource[] {
     recorded.push({ type, name, props, opts: { protect: opts.protect === true } });
     return undefined;
   };
-  const host = new RecordedHost(config, { ...CONTEXT, plan }, { transformations: [transformation] });
+  const host = new RecordedHost(
+    config,
+    { ...CONTEXT, plan, sealing: new Sealing([]) },
+    { transformations: [transformation] },
+  );
   return recorded.map((one) => (one.name === HOST ? { ...one, props: host.registered } : one));
 }
