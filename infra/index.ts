@@ -8,6 +8,7 @@ import { Host, type HostOutputs } from "./host.ts";
 import { prefetchImages } from "./image-prefetch.ts";
 import { planErrors, planHosts } from "./plan.ts";
 import { holdToPreview } from "./previewed-plan.ts";
+import { isPreviewAlone } from "./pulumi-process.ts";
 import { report, summaries } from "./report.ts";
 import { Sealing } from "./sealing.ts";
 import { readStackConfig, refuseRewritten, withDecrypted } from "./stack-config.ts";
@@ -46,7 +47,8 @@ async function program(): Promise<{ hosts: Record<string, HostOutputs> }> {
   await pulumi.log.info(
     `What ${isPreview ? "would happen" : "happens"}${wasShown ? ", as previewed" : ""}:\n${text}`,
   );
-  for (const error of planErrors(plan)) await pulumi.log.error(error);
+  const errors = planErrors(plan);
+  for (const error of errors) await pulumi.log.error(error);
   if (!pulumi.runtime.isDryRun()) await prefetchImages(hosts, facts);
 
   // Every host is declared, whatever the plan says of it: a resource that is left out would be deleted.
@@ -56,6 +58,10 @@ async function program(): Promise<{ hosts: Record<string, HostOutputs> }> {
     const host = hosts[hostPlan.host];
     if (host)
       outputs[host.name] = new Host(host, { ...owner, plan: hostPlan, sealing }, { provider }).outputs;
+  }
+  // Pulumi lets a preview end well that has logged errors; one for a pull request must not.
+  if (isPreview && errors.length > 0 && isPreviewAlone()) {
+    throw new VisibleError(`${errors.length === 1 ? "1 error" : `${errors.length} errors`}, as said above.`);
   }
   return { hosts: outputs };
 }

@@ -126,7 +126,9 @@ export function hasActions(plan: Plan): boolean {
 /** Messages of everything on which `up` fails: refusals of severity `error`, and hosts that do not answer. */
 export function planErrors(plan: Plan): string[] {
   return plan.hosts.flatMap(({ host, unreachable, refusals }) => [
-    ...(unreachable === null ? [] : [`Host "${host}": ${unreachable}`]),
+    ...(unreachable === null
+      ? []
+      : [unreachable.startsWith(`Host "${host}"`) ? unreachable : `Host "${host}": ${unreachable}`]),
     ...refusals
       .filter(({ severity }) => severity === "error")
       .map(({ object, reason, remedy }) => `Host "${host}": ${object}: ${reason}. ${remedy}`),

@@ -1,5 +1,6 @@
 import { readFileSync, readlinkSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { type PulumiProcess, pulumiProcess } from "./pulumi-process.ts";
 
 /** Where the stack file is. */
 export interface StackFile {
@@ -23,28 +24,6 @@ export function findStackFile(stack: string, root: string): StackFile {
   const pulumi = pulumiProcess();
   const file = configFileFlag(pulumi) ?? join("stacks", `Pulumi.${stack}.yaml`);
   return { file, isRewritten: pulumi !== undefined && isNewerThan(pulumi.pid, resolve(root, file)) };
-}
-
-interface PulumiProcess {
-  pid: number;
-  args: string[];
-}
-
-/** The Pulumi that started the language host; undefined where it cannot be told: other systems have no /proc. */
-function pulumiProcess(): PulumiProcess | undefined {
-  try {
-    for (let pid = process.ppid; pid > 1; pid = parentOf(pid)) {
-      const args = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
-      if (/(^|\/)pulumi$/.test(args[0] ?? "")) return { pid, args };
-    }
-  } catch {
-    // As said above.
-  }
-  return undefined;
-}
-
-function parentOf(pid: number): number {
-  return Number(/^PPid:\s*(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0);
 }
 
 /** The flag's value as an absolute path; Pulumi tells no program of it, so it is read off the command. */
