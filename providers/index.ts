@@ -32,6 +32,7 @@ export { undoneName } from "./migration/names.ts";
 export { ImageAliasName, InstanceName, nearestNames, ObjectName, PoolName } from "./names.ts";
 export { Network } from "./network.ts";
 export { startRefusal } from "./nic-conflicts.ts";
+export { type MarkChange, markedObjects, renamed, renameMark } from "./owner-rename.ts";
 export { isOfSameStack, OWNER_KEY, type Ownership, ownerMark, ownershipOf } from "./ownership.ts";
 export { type PoolWorld, type SettledWish, settleWish } from "./pool-choice.ts";
 export * from "./pool-decision.ts";

@@ -11,7 +11,7 @@ const MOST_LINKS = 40;
 const READABLE = 0o044;
 
 /** The bytes of a file, from its text or from base64. */
-export function fileContent({ content, contentBase64 }: InstanceFile): Buffer {
+function fileContent({ content, contentBase64 }: InstanceFile): Buffer {
   return contentBase64 === undefined
     ? Buffer.from(content ?? "", "utf8")
     : Buffer.from(contentBase64, "base64");

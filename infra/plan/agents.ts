@@ -51,6 +51,22 @@ export interface AgentWaits {
   networkAdded: boolean;
 }
 
+/** What the mark on an instance of an agent's name says: of nobody, or of a stack or host that had another name. */
+function notMade(there: InstanceLook, name: string): { reason: string; remedy: string } {
+  const [project = "", stack = "", host = "", marked] = (there.config[OWNER_KEY] ?? "").split("/");
+  if (marked !== name) {
+    return {
+      reason: "it exists already and was not made by this stack",
+      remedy: "List it under containers to leave it as it is, or give the agent another name.",
+    };
+  }
+  return {
+    reason: `it was made by stack ${stack} of project ${project}, on a host that is called ${host} there`,
+    remedy:
+      "Where stack, project or host had that name before: npm run rename (see --help). Else list it under containers, or give the agent another name.",
+  };
+}
+
 interface AgentFacts {
   look: HostLook;
   name: string;
@@ -80,8 +96,7 @@ function planAgent(
       severity: "error",
       object,
       container,
-      reason: "it exists already and was not made by this stack",
-      remedy: "List it under containers to leave it as it is, or give the agent another name.",
+      ...notMade(there, name),
     });
     return;
   }

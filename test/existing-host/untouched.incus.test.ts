@@ -159,10 +159,10 @@ describe("a dir pool with containers on it", () => {
     });
     expect(up.exitCode).not.toBe(0);
     const errors = errorsOf(up);
-    expect(errors).toMatch(/"Mary" is not listed under containers\. Nearest there: mary/);
-    expect(errors).toMatch(/"mar" is not listed under containers\. Nearest there: mary/);
-    expect(errors).toMatch(/"nairra" is not listed under containers\. Nearest there: naira/);
-    expect(errors).toMatch(/"ghost" is not listed under containers\..* Nothing was done/);
+    expect(errors).toMatch(/"Mary" is not listed under containers or agents\. Nearest there: mary/);
+    expect(errors).toMatch(/"mar" is not listed under containers or agents\. Nearest there: mary/);
+    expect(errors).toMatch(/"nairra" is not listed under containers or agents\. Nearest there: naira/);
+    expect(errors).toMatch(/"ghost" is not listed under containers or agents\..* Nothing was done/);
     expect(errors).toMatch(/"mary-2" is not listed under containers or agents\. Nearest there: mary/);
   });
 

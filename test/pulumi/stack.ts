@@ -108,6 +108,11 @@ export class TestStack {
     };
   }
 
+  /** Environment of every command: another program that drives this stack needs it, too. */
+  get env(): Record<string, string> {
+    return { ...this.#env };
+  }
+
   /** `stack init`, from a folder of its own, so that it writes no tracked config. */
   async initialize(): Promise<void> {
     await mkdir(join(this.dir, "backend"));
