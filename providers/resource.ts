@@ -246,12 +246,18 @@ async function guarded<T>(
 /** Texts shorter than this are part of too much else to be a secret. */
 const SHORTEST_SECRET = 4;
 
-/** Texts of a resource's args that are secrets: values of the environment, files, and what `secretProps` names. */
+/** Texts of a resource's args that are secrets: values of the environment, content of files, and what `secretProps` names. */
 function secretsIn(inputs: unknown): string[] {
-  const props = Props.safeParse(inputs).data ?? {};
-  const names = ["environment", "files", ...textsIn(props["secretProps"])];
-  const found = names.flatMap((name) => textsIn(props[name]));
-  return found.filter((text) => text.length >= SHORTEST_SECRET).sort((a, b) => b.length - a.length);
+  const { environment, files, secretProps, ...others } = Props.safeParse(inputs).data ?? {};
+  const named = textsIn(secretProps);
+  const contents = Array.isArray(files)
+    ? files.flatMap(({ content, contentBase64 }) => textsIn([content, contentBase64]))
+    : [];
+  const found = [...textsIn(environment), ...contents, ...named.flatMap((name) => textsIn(others[name]))];
+  // What is told anyway is none: a message would only lose the name of a pool.
+  const told = new Set(textsIn(Object.entries(others).filter(([name]) => !named.includes(name))));
+  const secrets = found.filter((text) => text.length >= SHORTEST_SECRET && !told.has(text));
+  return secrets.sort((one, other) => other.length - one.length);
 }
 
 function textsIn(value: unknown): string[] {
