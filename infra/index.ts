@@ -11,7 +11,7 @@ import { holdToPreview } from "./previewed-plan.ts";
 import { isPreviewAlone } from "./pulumi-process.ts";
 import { report, summaries } from "./report.ts";
 import { Sealing } from "./sealing.ts";
-import { readStackConfig, refuseRewritten, withDecrypted } from "./stack-config.ts";
+import { readStackConfig, refuseRewritten, withDecrypted, withoutFile } from "./stack-config.ts";
 import { findStackFile } from "./stack-file.ts";
 
 /** This program runs in the directory of its `main`. */
@@ -31,10 +31,11 @@ class IncusProvider extends pulumi.ProviderResource {
 async function program(): Promise<{ hosts: Record<string, HostOutputs> }> {
   quietDependents();
   const config = new pulumi.Config("taos-hosts");
-  const { file, isRewritten } = findStackFile(pulumi.getStack(), PROJECT_ROOT);
-  const stackConfig = await readStackConfig(file, PROJECT_ROOT);
+  const given = config.requireObject<unknown>("hosts");
+  const { file, isRewritten, isUnknown } = findStackFile(pulumi.getStack(), PROJECT_ROOT);
+  const stackConfig = isUnknown ? withoutFile(file, given) : await readStackConfig(file, PROJECT_ROOT);
   if (isRewritten) refuseRewritten(stackConfig);
-  const written = withDecrypted(stackConfig, config.requireObject("hosts"));
+  const written = isUnknown ? given : withDecrypted(stackConfig, given);
   const sealing = new Sealing(stackConfig.encrypted);
   const hosts = sealing.mark(checkFiles(parseHosts(written), PROJECT_ROOT));
   const owner = { project: pulumi.getProject(), stack: pulumi.getStack() };

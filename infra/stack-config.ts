@@ -74,6 +74,40 @@ const TEXTS = ["environment", "config", "devices"];
  * @throws VisibleError naming each that may
  */
 export function refuseRewritten({ file, hosts }: StackConfig): void {
+  const unsure = mangledTexts(hosts);
+  if (unsure.length === 0) return;
+  throw new VisibleError(
+    `Pulumi has added its salt to ${file} and has written unquoted values anew as it reads them (0123 becomes 83, 1.10 becomes 1.1); nothing was done. Compare the file with the one before (git diff), put what you mean in quotes, and run again:\n${unsure.join("\n")}`,
+  );
+}
+
+/**
+ * The hosts as Pulumi gives them, where its file cannot be found from here: a machine without /proc, another process
+ * namespace, Automation API. What was encrypted is not known, so everything that may have been counts as a secret.
+ * @throws VisibleError naming each text that Pulumi has read as something else
+ */
+export function withoutFile(file: string, given: unknown): StackConfig {
+  const unsure = mangledTexts(given);
+  if (unsure.length > 0) {
+    throw new VisibleError(
+      `The stack's file was not found from here (${file}), so values without quotes may not be what is written there; nothing was done. Put them in quotes, or name the file (TAOS_HOSTS_CONFIG_FILE=FILE):\n${unsure.join("\n")}`,
+    );
+  }
+  const keys = ["config", "devices", "health", "ready"];
+  const agents = Object.entries(isMap(given) ? given : {}).flatMap(([host, value]) =>
+    Object.keys(isMap(value) && isMap(value["agents"]) ? value["agents"] : {}).flatMap((agent) =>
+      keys.map((key) => [host, "agents", agent, key]),
+    ),
+  );
+  return { file, hosts: given, encrypted: agents };
+}
+
+function isMap(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** Config paths of texts that Pulumi has read as numbers or times. */
+function mangledTexts(hosts: unknown): string[] {
   const unsure: string[] = [];
   const look = (value: unknown, path: PropertyKey[]): void => {
     if (typeof value === "object" && value !== null) {
@@ -84,10 +118,7 @@ export function refuseRewritten({ file, hosts }: StackConfig): void {
     }
   };
   look(hosts, []);
-  if (unsure.length === 0) return;
-  throw new VisibleError(
-    `Pulumi has added its salt to ${file} and has written unquoted values anew as it reads them (0123 becomes 83, 1.10 becomes 1.1); nothing was done. Compare the file with the one before (git diff), put what you mean in quotes, and run again:\n${unsure.join("\n")}`,
-  );
+  return unsure;
 }
 
 /** Whether Pulumi's value may come from what the file says: it reads more texts as numbers, truth values and times. */

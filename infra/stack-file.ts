@@ -1,4 +1,4 @@
-import { readFileSync, readlinkSync, statSync } from "node:fs";
+import { existsSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type PulumiProcess, pulumiProcess } from "./pulumi-process.ts";
 
@@ -11,6 +11,8 @@ export interface StackFile {
    * values anew as it has read them.
    */
   isRewritten: boolean;
+  /** Nothing names it, and the usual one is not there. */
+  isUnknown: boolean;
 }
 
 /**
@@ -20,10 +22,16 @@ export interface StackFile {
  */
 export function findStackFile(stack: string, root: string): StackFile {
   const named = process.env["TAOS_HOSTS_CONFIG_FILE"];
-  if (named) return { file: named, isRewritten: false };
+  if (named) return { file: named, isRewritten: false, isUnknown: false };
   const pulumi = pulumiProcess();
-  const file = configFileFlag(pulumi) ?? join("stacks", `Pulumi.${stack}.yaml`);
-  return { file, isRewritten: pulumi !== undefined && isNewerThan(pulumi.pid, resolve(root, file)) };
+  const flag = configFileFlag(pulumi);
+  const file = flag ?? join("stacks", `Pulumi.${stack}.yaml`);
+  const isUnknown = flag === undefined && !existsSync(resolve(root, file));
+  return {
+    file,
+    isUnknown,
+    isRewritten: pulumi !== undefined && isNewerThan(pulumi.pid, resolve(root, file)),
+  };
 }
 
 /** The flag's value as an absolute path; Pulumi tells no program of it, so it is read off the command. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { parseHosts } from "../../infra/config.ts";
-import { withDecrypted } from "../../infra/stack-config.ts";
+import { withDecrypted, withoutFile } from "../../infra/stack-config.ts";
 import { ENCRYPTED, parseStackYaml, type StackYaml } from "../../infra/stack-yaml.ts";
 
 /** What stands under `taos-hosts:hosts`, given with the indentation that it has here. */
@@ -159,4 +159,26 @@ describe("a stack file", () => {
     expect(problem(text)).toMatch(/^is no YAML: /);
     expect(problem(text)).not.toMatch(/s3cret/);
   });
+});
+
+describe("a config whose file is not to be found", () => {
+  const given = (value: unknown) => ({
+    orange: { agents: { iris: { image: "bb", config: { "user.x": value } } } },
+  });
+
+  it("is Pulumi's, with all that may have been encrypted as a secret", () => {
+    expect(withoutFile("stacks/Pulumi.s.yaml", given("text"))).toMatchObject({
+      hosts: given("text"),
+      encrypted: expect.arrayContaining([["orange", "agents", "iris", "config"]]),
+    });
+  });
+
+  it.each([83, "2023-06-01 00:00:00 +0000 UTC"])(
+    "is refused where a text is no text any more: %s",
+    (value) => {
+      expect(() => withoutFile("stacks/Pulumi.s.yaml", given(value))).toThrow(
+        /was not found from here.*in quotes.*orange\.agents\.iris\.config/s,
+      );
+    },
+  );
 });
