@@ -25,6 +25,48 @@ export class CancelledError extends VisibleError {
   override readonly name = "CancelledError";
 }
 
+/** Ways out of what Incus refuses or fails at, by its own words; the first that fits. */
+const REMEDIES: readonly [pattern: RegExp, remedy: string][] = [
+  [
+    /no space left|disk quota exceeded/i,
+    "Free space in the pool and on the host, or set a larger size, then run again.",
+  ],
+  [
+    /is forbidden|reached maximum|failed checking|not allowed/i,
+    "The project does not allow it: change its limits or restrictions (incus project edit), or the entry in the config.",
+  ],
+  [
+    /invalid (value|config|device|option)|unknown configuration key|cannot be/i,
+    "Correct that setting in the config, then run again.",
+  ],
+  [
+    /already (exists|in use|used|been)|duplicate/i,
+    "Something else has that name or address: give one of the two another, then run again.",
+  ],
+  [
+    /(not|couldn't be) found|doesn't exist|no such/i,
+    "Make what is missing, or correct its name in the config, then run again.",
+  ],
+  [
+    /busy|running a .* operation/i,
+    "Incus works on it (incus operation list): run again once that has ended.",
+  ],
+  [
+    /read-only file system|input\/output error/i,
+    "Look at the disk under the pool (dmesg, incus warning list), then run again.",
+  ],
+];
+const OTHERWISE = "Look at the daemon's log on the host (journalctl -u incus), then run again.";
+
+/** What a person can do about an error of Incus. */
+function remedyOf(reason: string): string {
+  return REMEDIES.find(([pattern]) => pattern.test(reason))?.[1] ?? OTHERWISE;
+}
+
+function sentence(text: string): string {
+  return /[.!?]$/.test(text) ? text : `${text}.`;
+}
+
 /** Error answer of the Incus API. `status` is the HTTP status, for example 404, 409 or 412. */
 export class IncusApiError extends VisibleError {
   override readonly name = "IncusApiError";
@@ -33,7 +75,7 @@ export class IncusApiError extends VisibleError {
   readonly reason: string;
 
   constructor(request: string, status: number, reason: string) {
-    super(`Incus answered ${request} with ${status}: ${reason}`);
+    super(`Incus answered ${request} with ${status}: ${sentence(reason)} ${remedyOf(reason)}`);
     this.status = status;
     this.reason = reason;
   }
