@@ -109,7 +109,7 @@ describe("agents that a stack has made", () => {
     await set(renamed, { [KEPT]: kept, [LOOSE]: loose });
     const tried = await renamed.up();
     expect(tried.exitCode).not.toBe(0);
-    expect(errorsOf(tried)).toMatch(/it exists already and was not made by this stack/);
+    expect(errorsOf(tried)).toMatch(/it was made by stack guarded of project .*npm run rename/);
     expect(await uuidsNow()).toEqual(uuids);
     await stack.pulumi(["stack", "rename", "guarded", "--stack", "renamed", ...cwd]);
   });
