@@ -165,8 +165,10 @@ export class TestStack {
       .run;
   }
 
-  /** `pulumi cancel`: releases the lock of a killed run, as script/stack does. */
+  /** Releases the lock of a killed run, as script/stack does. */
   async cancel(): Promise<void> {
+    const source = '. "$1/script/steps/state.sh"; state_dir=$2; drop_torn_attributes';
+    await execa("bash", ["-c", source, "bash", projectRoot, this.dir]);
     await this.pulumi(["cancel", "--yes", "--stack", this.name]);
   }
 
