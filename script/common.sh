@@ -52,6 +52,8 @@ use_environment() {
   export PULUMI_CONTINUE_ON_ERROR=${PULUMI_CONTINUE_ON_ERROR:-true}
   # The tracked stack configs carry no salt of one machine's passphrase: the state knows it.
   export PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER=${PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER:-true}
+  # Half of what a run costs is Node compiling the same modules: the language host, the provider and the plan share these.
+  export NODE_COMPILE_CACHE=${NODE_COMPILE_CACHE:-$state_dir/compile-cache}
   # Everything Pulumi runs is here already: no look outside.
   export PULUMI_SKIP_UPDATE_CHECK=${PULUMI_SKIP_UPDATE_CHECK:-true}
   export PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION=${PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION:-true}

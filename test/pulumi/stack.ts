@@ -103,6 +103,7 @@ export class TestStack {
       // Brings the flag --event-log.
       PULUMI_DEBUG_COMMANDS: "true",
       XDG_CACHE_HOME: join(dir, "cache"),
+      NODE_COMPILE_CACHE: join(projectRoot, ".state/compile-cache"),
       ...(process.env["PULUMI_HOME"] === undefined ? {} : { PULUMI_HOME: process.env["PULUMI_HOME"] }),
       ...env,
     };

@@ -28,7 +28,12 @@ const SIDE_SETTINGS: Record<Story["side"], string[]> = {
 /** What is set once the containers are there, as an administrator tightens a project in use. */
 const LATER_SETTINGS: Partial<Record<Story["side"], string[]>> = {
   limited: ["limits.containers=20"],
-  "limited, low level allowed": ["limits.containers=20", "restricted.containers.lowlevel=allow"],
+  // Incus judges all devices as soon as any restricted.* is set, also where the project is not restricted.
+  "limited, low level allowed": [
+    "limits.containers=20",
+    "restricted.containers.lowlevel=allow",
+    "restricted.devices.disk=allow",
+  ],
   restricted: ["restricted=true", "restricted.snapshots=allow", "restricted.devices.disk=allow"],
 };
 
@@ -47,7 +52,9 @@ export async function makeHost(d: IncusDaemon, story: Story): Promise<void> {
   await writeFile(join(sharedDir(d), "of-the-host"), "not to be touched");
   for (const container of story.containers) await makeContainer(d, story, container);
   if (hasNamesake(story)) await d.incus("create", "bb", firstOf(story).name, ...placeOf(story, true));
-  for (const setting of LATER_SETTINGS[story.side] ?? []) await d.incus("project", "set", SIDE, setting);
+  // All at once: one after the other, the first would forbid what a later one allows.
+  const later = LATER_SETTINGS[story.side] ?? [];
+  if (later.length > 0) await d.incus("project", "set", SIDE, ...later);
 }
 
 async function makeProfiles(d: IncusDaemon, story: Story, project: string): Promise<void> {
