@@ -56,6 +56,8 @@ export async function doByHand(scene: HandScene, act: HandAct, world: World): Pr
     await perform(scene, act, one);
   } catch (error) {
     if (!(error instanceof ExecaError)) throw error;
+    // Incus stops a container before a restore, and leaves it stopped where it then refuses the start.
+    if (scene.midway && act.kind === "restore") scene.hands.undecided.add(one.ref);
     scene.tell(`by hand: ${act.kind} ${one.ref}: refused: ${String(error.stderr).trim()}`);
   }
 }
