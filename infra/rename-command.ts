@@ -26,9 +26,8 @@ what it would do. A run that was killed is finished by running it again.
 Exit code: 0 nothing to do, or done; 2 something would change; 1 an error.
 `;
 
-const Deployment = z.looseObject({
-  deployment: z.looseObject({ resources: z.array(z.unknown()).default([]) }).nullish(),
-});
+/** What `pulumi stack ls --json` prints; the count is missing where the backend does not know it. */
+const Stacks = z.array(z.looseObject({ name: z.string(), resourceCount: z.number().optional() }));
 
 /** @returns the exit code */
 async function main(args: string[]): Promise<number> {
@@ -66,11 +65,7 @@ async function main(args: string[]): Promise<number> {
     throw new VisibleError(
       "Say what was called otherwise before: --from-stack, --from-project or --host OLD=NEW.",
     );
-  if (fromStack !== stack && (await resourcesOf(fromStack)) > 0) {
-    throw new VisibleError(
-      `Stack "${fromStack}" still has resources, so what carries its mark is its own. Rename it: pulumi stack rename ${stack} --stack ${fromStack}`,
-    );
-  }
+  if (fromStack !== stack || fromProject !== PROJECT) await requireGone(fromProject, fromStack, stack);
 
   let count = 0;
   const say = (what: string): void => {
@@ -118,17 +113,22 @@ function hostNames(given: readonly string[], known: readonly string[]): Map<stri
   return names;
 }
 
-/** How many resources a stack has; 0 where there is no such stack. */
-async function resourcesOf(stack: string): Promise<number> {
-  const { exitCode, stdout } = await execa(
-    "pulumi",
-    ["stack", "export", "--stack", stack, "--non-interactive"],
-    {
-      ...{ cwd: PROJECT_ROOT, reject: false, stdin: "ignore", timeout: 60_000 },
-    },
+/**
+ * Makes sure that the stack as it was called before owns nothing any more: only then may its mark be given away.
+ * @throws VisibleError where it has resources, or where Pulumi's backend does not say that it has none
+ */
+async function requireGone(project: string, name: string, now: string): Promise<void> {
+  const stacks = Stacks.parse(JSON.parse(await pulumi(["stack", "ls", "--all", "--json"])));
+  // A stack of the project of Pulumi.yaml is listed by its name alone, another one as organization/project/name.
+  const old = stacks.find(
+    (one) => one.name.endsWith(`/${project}/${name}`) || (project === PROJECT && one.name === name),
   );
-  if (exitCode !== 0) return 0;
-  return Deployment.parse(JSON.parse(stdout)).deployment?.resources.length ?? 0;
+  if (!old || old.resourceCount === 0) return;
+  const organization = old.name.split("/")[0];
+  const target = project === PROJECT ? now : `${organization}/${PROJECT}/${now}`;
+  throw new VisibleError(
+    `Stack "${old.name}" still has resources, so what carries its mark is its own. Rename it: pulumi stack rename ${target} --stack ${old.name}`,
+  );
 }
 
 async function pulumi(args: string[], input = ""): Promise<string> {

@@ -1,3 +1,4 @@
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
 import { afterAll, beforeAll, expect, it } from "vitest";
@@ -34,10 +35,14 @@ const marks = async (): Promise<string> => {
   return instances.map(({ config }) => config["user.taos.owner"]).join(" ");
 };
 
-async function rename(...flags: string[]): Promise<{ exitCode?: number | undefined; all: string }> {
+async function rename(
+  ...given: (string | Record<string, string>)[]
+): Promise<{ exitCode?: number | undefined; all: string }> {
+  const flags = given.filter((one) => typeof one === "string");
+  const env = Object.assign({}, stack.env, ...given.filter((one) => typeof one !== "string"));
   const command = join(projectRoot, "infra/rename-command.ts");
   const args = [command, "--stack", "after", "--config-file", stack.configFile, ...flags];
-  return execa(process.execPath, args, { env: stack.env, reject: false, all: true, stdin: "ignore" });
+  return execa(process.execPath, args, { env, reject: false, all: true, stdin: "ignore" });
 }
 
 async function planErrorsOf(config: ReturnType<typeof hosts>): Promise<string> {
@@ -56,6 +61,14 @@ it("a stack and a host under another name find their own again by one command", 
   // While the stack has not been renamed its marks are its own.
   const early = await rename("--from-stack", "before", "--host", "orange=plum");
   expect(early.all).toMatch(/Stack "before" still has resources.*pulumi stack rename after --stack before/);
+
+  // A backend that does not answer proves nothing.
+  const unanswered = await rename("--from-stack", "before", "--host", "orange=plum", "--yes", {
+    PULUMI_BACKEND_URL: `file://${old.dir}/nowhere`,
+  });
+  expect(unanswered.exitCode).toBe(1);
+  expect(unanswered.all).toMatch(/pulumi stack ls --all --json failed: .*nowhere/);
+  expect(await marks()).toBe("taos-hosts/before/orange/iris");
 
   await old.pulumi(["stack", "rename", "after", "--stack", "before"]);
   expect(await planErrorsOf(hosts("plum"))).toMatch(
@@ -83,6 +96,28 @@ it("a stack and a host under another name find their own again by one command", 
   expect(errorsOf(up)).toBe("");
   expect(changesOf(up)).toEqual([]);
   expect((await d.query<{ pid: number }>("/1.0/instances/iris/state")).pid).toBe(pid);
+});
+
+it("takes nothing over from a living stack of another project", { timeout: 60_000 }, async () => {
+  const other = join(old.dir, "other");
+  await mkdir(other);
+  await writeFile(join(other, "Pulumi.yaml"), "name: orchard\nruntime: nodejs\n");
+  await stack.pulumi(["stack", "init", "after", "--no-select", "--cwd", other]);
+  const empty = await rename("--from-project", "orchard");
+  expect(empty.all).toContain("Nothing carries the old name");
+
+  const resource = { urn: "urn:pulumi:after::orchard::pulumi:pulumi:Stack::orchard-after", custom: false };
+  const state = JSON.parse(await stack.pulumi(["stack", "export", "--stack", "after", "--cwd", other]));
+  state.deployment.resources = [{ ...resource, type: "pulumi:pulumi:Stack" }];
+  const input = JSON.stringify(state);
+  await stack.pulumi(["stack", "import", "--stack", "after", "--cwd", other], { input });
+  await d.incus("config", "set", "iris", "user.taos.owner=orchard/after/plum/iris");
+  const living = await rename("--from-project", "orchard", "--yes");
+  expect(living.exitCode).toBe(1);
+  expect(living.all).toContain(
+    'Stack "organization/orchard/after" still has resources, so what carries its mark is its own. Rename it: pulumi stack rename organization/taos-hosts/after --stack organization/orchard/after',
+  );
+  expect(await marks()).toBe("orchard/after/plum/iris");
 });
 
 it("refuses names that it cannot take", async () => {
