@@ -5,12 +5,11 @@ import { parseHosts } from "./config.ts";
 import { checkFiles } from "./config-files.ts";
 import { gatherFacts } from "./facts.ts";
 import { hasActions, planErrors, planHosts } from "./plan.ts";
+import { PROJECT_ROOT, projectName } from "./project.ts";
 import { type ReportFormat, report } from "./report.ts";
 import { Sealing } from "./sealing.ts";
 import { readStackConfig } from "./stack-config.ts";
 
-const PROJECT = "taos-hosts";
-const PROJECT_ROOT = join(import.meta.dirname, "..");
 const FORMATS: readonly ReportFormat[] = ["text", "markdown", "json"];
 
 const USAGE = `Usage: npm run plan -- [--stack NAME] [--format text|markdown|json]
@@ -56,7 +55,7 @@ async function main(args: string[]): Promise<number> {
   const { hosts: written, encrypted } = await readStackConfig(file, PROJECT_ROOT);
   const hosts = new Sealing(encrypted).mark(checkFiles(parseHosts(written), PROJECT_ROOT));
   const facts = await gatherFacts(hosts, { deadline: seconds * 1_000 });
-  const plan = planHosts(hosts, facts, { project: PROJECT, stack: values.stack });
+  const plan = planHosts(hosts, facts, { project: await projectName(), stack: values.stack });
   process.stdout.write(report(plan, format));
   if (planErrors(plan).length > 0) return 1;
   return hasActions(plan) ? 2 : 0;

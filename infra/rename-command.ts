@@ -4,11 +4,9 @@ import { clientFor, markedObjects, messageOf, renameMark, VisibleError } from "@
 import { execa } from "execa";
 import { z } from "zod";
 import { parseHosts } from "./config.ts";
+import { PROJECT_ROOT, projectName } from "./project.ts";
 import { type HostRename, renamedState } from "./renamed-state.ts";
 import { readStackConfig } from "./stack-config.ts";
-
-const PROJECT = "taos-hosts";
-const PROJECT_ROOT = join(import.meta.dirname, "..");
 
 const USAGE = `Usage: npm run rename -- --stack NAME [--from-stack OLD] [--from-project OLD] [--host OLD=NEW]... [--yes]
 
@@ -25,6 +23,11 @@ what it would do. A run that was killed is finished by running it again.
 
 Exit code: 0 nothing to do, or done; 2 something would change; 1 an error.
 `;
+
+interface StackName {
+  project: string;
+  stack: string;
+}
 
 /** What `pulumi stack ls --json` prints; the count is missing where the backend does not know it. */
 const Stacks = z.array(z.looseObject({ name: z.string(), resourceCount: z.number().optional() }));
@@ -47,7 +50,8 @@ async function main(args: string[]): Promise<number> {
     process.stdout.write(USAGE);
     return 0;
   }
-  const { stack, "from-stack": fromStack = stack, "from-project": fromProject = PROJECT } = values;
+  const project = await projectName();
+  const { stack, "from-stack": fromStack = stack, "from-project": fromProject = project } = values;
   const given = values["config-file"];
   const file = given === undefined ? join("stacks", `Pulumi.${stack}.yaml`) : resolve(given);
   const hosts = parseHosts((await readStackConfig(file, PROJECT_ROOT)).hosts);
@@ -58,14 +62,15 @@ async function main(args: string[]): Promise<number> {
       before: old,
       after,
       from: `${fromProject}/${fromStack}/${old}/`,
-      to: `${PROJECT}/${stack}/${after}/`,
+      to: `${project}/${stack}/${after}/`,
     };
   });
   if (changes.every(({ from, to }) => from === to))
     throw new VisibleError(
       "Say what was called otherwise before: --from-stack, --from-project or --host OLD=NEW.",
     );
-  if (fromStack !== stack || fromProject !== PROJECT) await requireGone(fromProject, fromStack, stack);
+  if (fromStack !== stack || fromProject !== project)
+    await requireGone({ project: fromProject, stack: fromStack }, { project, stack });
 
   let count = 0;
   const say = (what: string): void => {
@@ -117,15 +122,15 @@ function hostNames(given: readonly string[], known: readonly string[]): Map<stri
  * Makes sure that the stack as it was called before owns nothing any more: only then may its mark be given away.
  * @throws VisibleError where it has resources, or where Pulumi's backend does not say that it has none
  */
-async function requireGone(project: string, name: string, now: string): Promise<void> {
+async function requireGone(before: StackName, now: StackName): Promise<void> {
   const stacks = Stacks.parse(JSON.parse(await pulumi(["stack", "ls", "--all", "--json"])));
   // A stack of the project of Pulumi.yaml is listed by its name alone, another one as organization/project/name.
+  const isHere = before.project === now.project;
   const old = stacks.find(
-    (one) => one.name.endsWith(`/${project}/${name}`) || (project === PROJECT && one.name === name),
+    ({ name }) => name.endsWith(`/${before.project}/${before.stack}`) || (isHere && name === before.stack),
   );
   if (!old || old.resourceCount === 0) return;
-  const organization = old.name.split("/")[0];
-  const target = project === PROJECT ? now : `${organization}/${PROJECT}/${now}`;
+  const target = isHere ? now.stack : `${old.name.split("/")[0]}/${now.project}/${now.stack}`;
   throw new VisibleError(
     `Stack "${old.name}" still has resources, so what carries its mark is its own. Rename it: pulumi stack rename ${target} --stack ${old.name}`,
   );

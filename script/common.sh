@@ -59,6 +59,9 @@ use_environment() {
   export PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION=${PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION:-true}
 }
 
+# Name of the Pulumi project, under which the local backend files state and locks.
+project_name() { sed -n 's/^name:[[:space:]]*["'"'"']\{0,1\}\([A-Za-z0-9._-]*\).*/\1/p' "$project_root/Pulumi.yaml" | head -n 1; }
+
 # Whether state is kept in this clone, not in a place the user chose.
 state_is_local() { [ "${PULUMI_BACKEND_URL:-file://$state_dir/backend}" = "file://$state_dir/backend" ]; }
 

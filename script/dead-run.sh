@@ -15,7 +15,7 @@ is_live_run() {
 # Releases the stack when every lock on it is of a process of this machine that is gone.
 release_dead_run() {
   local lock pid found=
-  for lock in "$state_dir"/backend/.pulumi/locks/organization/taos-hosts/"$stack"/*.json; do
+  for lock in "$state_dir"/backend/.pulumi/locks/organization/"$(project_name)"/"$stack"/*.json; do
     [ -f "$lock" ] || continue
     grep -q "\"hostname\":\"$(uname -n)\"" "$lock" || return 0
     pid=$(sed -n 's/.*"pid":\([0-9]*\).*/\1/p' "$lock")

@@ -1,8 +1,9 @@
-import { cp, mkdir, mkdtemp, readdir, rm, symlink } from "node:fs/promises";
+import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { projectRoot, pulumiPath } from "../pulumi/cli.ts";
+import { copyCheckout } from "../pulumi/checkout.ts";
+import { pulumiPath } from "../pulumi/cli.ts";
 import type { PulumiRun } from "../pulumi/run.ts";
 import {
   type CommandOptions,
@@ -141,16 +142,7 @@ describe("kill -9 during a migration, at one phase after the other", () => {
 async function onAnotherMachine(): Promise<{ other: TestStack; through: CommandOptions["through"] }> {
   elsewhere = await mkdtemp(join(tmpdir(), "taos-hosts-elsewhere-"));
   const checkout = join(elsewhere, "checkout");
-  for (const entry of ["infra", "providers", "stacks", "Pulumi.yaml", "package.json", "tsconfig.json"]) {
-    await cp(join(projectRoot, entry), join(checkout, entry), { recursive: true });
-  }
-  await mkdir(join(checkout, "node_modules"));
-  for (const entry of await readdir(join(projectRoot, "node_modules"))) {
-    if (entry !== "@taos-hosts")
-      await symlink(join(projectRoot, "node_modules", entry), join(checkout, "node_modules", entry));
-  }
-  await mkdir(join(checkout, "node_modules/@taos-hosts"));
-  await symlink("../../providers", join(checkout, "node_modules/@taos-hosts/providers"));
+  await copyCheckout(checkout);
   const dir = join(elsewhere, "state");
   await cp(join(stack.dir, "backend"), join(dir, "backend"), { recursive: true });
   const hosts = await twin(d, { optIn: { migrate: ["mary"] } });
