@@ -154,15 +154,17 @@ async function filesOf(
 async function importImage(client: IncusClient, args: WarmImageArgs, source: ImageSource): Promise<string> {
   const { files } = await filesOf(source, args.alias, args.host.name);
   progressFor(args.host.name, `image ${args.alias}`)("importing");
-  const options = { deadline: IMAGE_DEADLINE };
-  let fingerprint: string;
-  try {
-    fingerprint = await uploadImage(client, args.project, files, { [OWNER_KEY]: args.owner }, options);
-  } catch (error) {
-    const known = error instanceof IncusApiError ? /fingerprint already exists/i.test(error.reason) : false;
-    if (!known) throw error;
-    fingerprint = await fingerprintOfFiles(files);
-  }
+  // One after the other: of two uploads of the same content at once, Incus fails one on its database's constraint.
+  const fingerprint = await withLock(`image-upload:${client.key}`, async () => {
+    try {
+      const options = { deadline: IMAGE_DEADLINE };
+      return await uploadImage(client, args.project, files, { [OWNER_KEY]: args.owner }, options);
+    } catch (error) {
+      const known = error instanceof IncusApiError && /fingerprint already exists/i.test(error.reason);
+      if (!known) throw error;
+      return fingerprintOfFiles(files);
+    }
+  });
   await setImageAlias(client, args.project, args.alias, fingerprint);
   return fingerprint;
 }
