@@ -273,7 +273,9 @@ describe("Instance", () => {
   });
 
   test("that ends while it is waited for says so at once", async () => {
-    const files = [{ path: "/etc/rc.local", content: "#!/bin/sh\nkill -TERM 1\n", mode: "0755" }];
+    // Not before Incus calls it started: that would be a start that failed.
+    const content = "#!/bin/sh\n(sleep 1; kill -TERM 1) &\n";
+    const files = [{ path: "/etc/rc.local", content, mode: "0755" }];
     const args = { ...WANTED, files, ready: { command: ["false"] }, readyTimeout: 60_000 };
     await expect(iris.up(args)).rejects.toThrow(/"iris" stopped while it was waited for.*--show-log/);
   });
