@@ -2,9 +2,8 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { VisibleError } from "@taos-hosts/providers";
 import type { Plan } from "./plan.ts";
+import { runId } from "./pulumi-process.ts";
 
-/** Set by `npm run up`: the same for the preview and the update of one run. */
-const RUN_ID = process.env["TAOS_HOSTS_RUN_ID"];
 const DIRECTORY = join(import.meta.dirname, "..", ".state", "previews");
 
 /** What a person agrees to: what is done to what. Sizes and free space may move. */
@@ -22,8 +21,9 @@ function digest(plan: Plan): string[] {
  * @throws VisibleError naming what differs where the hosts changed between preview and update
  */
 export function holdToPreview(plan: Plan, isPreview: boolean): boolean {
-  if (RUN_ID === undefined || !/^[A-Za-z0-9-]{1,64}$/.test(RUN_ID)) return false;
-  const file = join(DIRECTORY, `${RUN_ID}.json`);
+  const id = runId();
+  if (id === undefined) return false;
+  const file = join(DIRECTORY, `${id}.json`);
   const now = digest(plan);
   if (isPreview) {
     mkdirSync(DIRECTORY, { recursive: true, mode: 0o700 });

@@ -19,6 +19,21 @@ export function pulumiProcess(): PulumiProcess | undefined {
   return undefined;
 }
 
+/**
+ * The same for the preview and the update of one `up`, and for nothing else: what `npm run` gave it, else the Pulumi
+ * process itself. Letters, digits and dashes; undefined where it cannot be told.
+ */
+export function runId(): string | undefined {
+  const given = process.env["TAOS_HOSTS_RUN_ID"];
+  if (given !== undefined) return /^[A-Za-z0-9-]{1,64}$/.test(given) ? given : undefined;
+  const pulumi = pulumiProcess();
+  if (!pulumi) return undefined;
+  const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").slice(0, 8);
+  // Behind the command's name, which may hold spaces: field 22 is its start, in ticks since the boot.
+  const [, fields = ""] = readFileSync(`/proc/${pulumi.pid}/stat`, "utf8").split(/\) (?=[A-Z] )/);
+  return `${boot}-${pulumi.pid}-${fields.split(" ")[19]}`;
+}
+
 function parentOf(pid: number): number {
   return Number(/^PPid:\s*(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0);
 }
