@@ -28,10 +28,15 @@ export function runId(): string | undefined {
   if (given !== undefined) return /^[A-Za-z0-9-]{1,64}$/.test(given) ? given : undefined;
   const pulumi = pulumiProcess();
   if (!pulumi) return undefined;
-  const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").slice(0, 8);
-  // Behind the command's name, which may hold spaces: field 22 is its start, in ticks since the boot.
-  const [, fields = ""] = readFileSync(`/proc/${pulumi.pid}/stat`, "utf8").split(/\) (?=[A-Z] )/);
-  return `${boot}-${pulumi.pid}-${fields.split(" ")[19]}`;
+  try {
+    const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").slice(0, 8);
+    // Behind the command's name, which may hold spaces: field 22 is its start, in ticks since the boot.
+    const [, fields = ""] = readFileSync(`/proc/${pulumi.pid}/stat`, "utf8").split(/\) (?=[A-Z] )/);
+    return `${boot}-${pulumi.pid}-${fields.split(" ")[19]}`;
+  } catch {
+    // It ended in between, or this system hides it.
+    return undefined;
+  }
 }
 
 function parentOf(pid: number): number {
