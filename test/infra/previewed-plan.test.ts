@@ -16,15 +16,11 @@ afterEach(() => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-/** A plan of no hosts, or one with a host that was not looked at. */
-const empty: Plan = planHosts({}, {}, { project: "taos-hosts", stack: "orchard" });
+const OWNER = { project: "taos-hosts", stack: "orchard" };
 
+/** A plan that makes these agents on one host. */
 function planOf(...objects: string[]): Plan {
-  const [host] = planHosts(
-    { board: { name: "board", pool: {} } as never },
-    {},
-    { project: "taos-hosts", stack: "orchard" },
-  ).hosts;
+  const [host] = planHosts({ board: { name: "board", pool: {} } as never }, {}, OWNER).hosts;
   if (!host) throw new Error("no host");
   const actions = objects.map((object) => ({ kind: "create-agent" as const, object, reason: "" }));
   return { hosts: [{ ...host, unreachable: null, actions }] };
@@ -37,7 +33,7 @@ function hold(run: string, plan: Plan, isPreview: boolean): boolean {
 
 test("an update takes what its preview said away, and no other run's", () => {
   expect(hold("one", planOf("container iris"), true)).toBe(false);
-  expect(hold("two", empty, true)).toBe(false);
+  expect(hold("two", planOf(), true)).toBe(false);
   expect(hold("one", planOf("container iris"), false)).toBe(true);
   expect(readdirSync(directory)).toEqual(["two.json"]);
 });
@@ -60,6 +56,6 @@ test("a preview clears away those of more than a week ago whose update never cam
   utimesSync(join(directory, "old.json"), daysAgo(8), daysAgo(8));
   utimesSync(join(directory, "note.txt"), daysAgo(8), daysAgo(8));
   utimesSync(join(directory, "open.json"), daysAgo(3), daysAgo(3));
-  hold("one", empty, true);
+  hold("one", planOf(), true);
   expect(readdirSync(directory).sort()).toEqual(["note.txt", "one.json", "open.json"]);
 });
