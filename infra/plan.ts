@@ -10,6 +10,7 @@ import { planPools } from "./plan/pools.ts";
 import { planNetwork, planProfiles } from "./plan/profiles.ts";
 import { planProjects } from "./plan/projects.ts";
 import { compatibilityRemarks } from "./plan/remarks.ts";
+import { planRemovedObjects } from "./plan/removed-objects.ts";
 import { containerRows } from "./plan/rows.ts";
 import type { HostPlan, Plan } from "./plan/types.ts";
 import { USUAL_POOL } from "./pool-wishes.ts";
@@ -49,7 +50,7 @@ function planHost(host: HostConfig, facts: HostFacts, owner: (name: string) => s
   const images = planImages(host, look, effective, projects.missing);
   const containers = planContainers(host, look, effective, projects.missing, owner);
   const network = planNetwork(host, look, effective, pools.main.action === "leave" && pools.cow === null);
-  const parts = [
+  const kept = [
     pools,
     projects,
     network,
@@ -65,6 +66,11 @@ function planHost(host: HostConfig, facts: HostFacts, owner: (name: string) => s
     }),
     planParked(host, look),
   ];
+  const removed = planRemovedObjects(host, look, owner, {
+    pools: pools.wanted,
+    actions: kept.flatMap((part) => part.actions),
+  });
+  const parts = [...kept, removed];
   const actions = parts.flatMap((part) => part.actions);
   const refusals = parts.flatMap((part) => part.refusals);
   const launches = planLaunches(host, look, effective, actions);

@@ -13,7 +13,7 @@ import { api } from "./incus/paths.ts";
 import * as schemas from "./incus/schemas.ts";
 import { changesInPlace } from "./instance-changes.ts";
 import type { InstanceSettings } from "./instance-config.ts";
-import { OWNER_KEY } from "./ownership.ts";
+import { isReleased, OWNER_KEY } from "./ownership.ts";
 import { recreationsIn } from "./pool-recreation.ts";
 import { isOnLoopFile, type PoolSizes, poolSizesOf } from "./pool-sizes.ts";
 import { addedDevices } from "./profile-needs.ts";
@@ -34,6 +34,8 @@ export interface PoolLook {
   source: string;
   /** Ownership mark; null where there is none, or it cannot be seen. */
   owner: string | null;
+  /** The stack that made it has forgotten it. */
+  released?: boolean;
   sizes: PoolSizes;
   freeBytes: number | null;
   /** Free on the host where the pool's loop file is. */
@@ -65,6 +67,29 @@ export interface ProfileLook {
   limits?: Pick<CountedLimits, "memory" | "cpu" | "processes">;
 }
 
+export interface ImageLook {
+  fingerprint: string;
+  project: string;
+  aliases: string[];
+  bytes: number;
+  /** Why no container of this host can be made from it; absent where one can. */
+  unfit?: string;
+  /** Ownership mark; absent where there is none. */
+  owner?: string;
+}
+
+export interface NetworkLook {
+  name: string;
+  type: string;
+  managed: boolean;
+  /** Ownership mark; absent where there is none. */
+  owner?: string;
+  /** The stack that made it has forgotten it. */
+  released?: boolean;
+  /** URLs of what uses it. */
+  usedBy?: string[];
+}
+
 /** A project: what it has of its own, and what it allows. */
 export interface ProjectLook extends Partial<ProjectRules> {
   name: string;
@@ -84,9 +109,8 @@ export interface HostLook {
   pools: PoolLook[];
   instances: InstanceLook[];
   profiles: ProfileLook[];
-  /** `unfit`: why no container of this host can be made from it; absent where one can. */
-  images: { fingerprint: string; project: string; aliases: string[]; bytes: number; unfit?: string }[];
-  networks: { name: string; type: string; managed: boolean }[];
+  images: ImageLook[];
+  networks: NetworkLook[];
   /** Daemon settings that keep a volume on a pool. */
   daemonVolumes: { setting: string; pool: string; volume: string }[];
   /** Drivers that can really be used (see host-drivers.ts). */
@@ -182,7 +206,7 @@ export async function lookAtHost(client: IncusClient, options: LookOptions): Pro
     instances: looks.sort((a, b) => a.project.localeCompare(b.project) || a.name.localeCompare(b.name)),
     profiles: profiles.map(profileLook),
     images: images.map((image) => imageLook(image, server)),
-    networks: networks.map(({ name, type, managed }) => ({ name, type, managed })),
+    networks: networks.map(networkLook),
     daemonVolumes: daemonVolumes(server.config),
     usableDrivers: await usableDrivers(server, files),
     hostFreeBytes: files ? await files.freeBytes() : freeByDirPool(poolLooks),
@@ -237,6 +261,7 @@ async function lookAtPool(
     status: pool.status,
     source: pool.config?.["volatile.initial_source"] ?? pool.config?.["source"] ?? "",
     owner: pool.config?.[OWNER_KEY] ?? null,
+    ...releaseOf(pool.config ?? {}),
     sizes: poolSizesOf(pool, resources?.space.total ?? 0, loopFile),
     loopFreeBytes: loopFile?.freeBytes,
     freeBytes: resources && resources.space.total > 0 ? resources.space.total - resources.space.used : null,
@@ -272,7 +297,20 @@ function noneOn<T>(status: number | undefined, fallback: T): (error: unknown) =>
   };
 }
 
-function imageLook(image: schemas.Image, server: schemas.Server): HostLook["images"][number] {
+function networkLook({ name, type, managed, config, used_by }: schemas.Network): NetworkLook {
+  return { name, type, managed, ...markOf(config), ...releaseOf(config), usedBy: used_by };
+}
+
+function markOf(config: Record<string, string>): { owner?: string } {
+  const owner = config[OWNER_KEY];
+  return owner === undefined ? {} : { owner };
+}
+
+function releaseOf(config: Record<string, string>): { released?: boolean } {
+  return isReleased(config) ? { released: true } : {};
+}
+
+function imageLook(image: schemas.Image, server: schemas.Server): ImageLook {
   const { fingerprint, project, aliases, size } = image;
   const unfit = unfitness(image, server.environment?.architectures ?? []);
   return {
@@ -280,6 +318,7 @@ function imageLook(image: schemas.Image, server: schemas.Server): HostLook["imag
     project,
     aliases: aliases.map(({ name }) => name),
     bytes: size,
+    ...markOf(image.properties),
     ...(unfit === undefined ? {} : { unfit }),
   };
 }

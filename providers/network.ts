@@ -4,15 +4,17 @@ import { changedFields, configDrift } from "./drift.ts";
 import { IncusApiError, VisibleError } from "./errors.ts";
 import type { IncusClient } from "./incus/client.ts";
 import { createNetwork, deleteNetwork, findNetwork, listNetworks, patchNetwork } from "./incus/networks.ts";
+import { parseApiUrl } from "./incus/paths.ts";
 import { listProfiles } from "./incus/profiles.ts";
 import type { Network as LiveNetwork } from "./incus/schemas.ts";
 import { shared } from "./incus/shared.ts";
 import { ObjectName } from "./names.ts";
 import { freeSubnet } from "./network-subnet.ts";
-import { OWNER_KEY, ownershipOf } from "./ownership.ts";
+import { isReleased, OWNER_KEY, ownershipOf, RELEASED_KEY } from "./ownership.ts";
 import { profileNeeds, profileUseOf } from "./profile-needs.ts";
 import { progressFor } from "./progress.ts";
 import { CommonArgs, type CommonState, dynamicProvider, type InputsOf, type Lifecycle } from "./resource.ts";
+import { qualifiedName } from "./root-disk.ts";
 import { shim } from "./shim.ts";
 
 /**
@@ -62,6 +64,15 @@ async function isUnwanted({ name, leave, ifNeeded }: NetworkArgs, client: IncusC
   return Object.values(profile.devices).every((device) => device["network"] !== name);
 }
 
+/** What uses a network, for people: qualified names of instances, others with their kind before them. */
+export function networkUsers(usedBy: readonly string[]): string[] {
+  return usedBy.map((url) => {
+    const { kind, segments, project } = parseApiUrl(url);
+    const name = qualifiedName({ project, name: segments.join("/") });
+    return kind === "instances" ? name : `${kind.replace(/s$/, "")} ${name}`;
+  });
+}
+
 /** Makes the bridge; where Incus finds no addresses for it, once more with one that no interface of the host uses. */
 async function makeBridge(client: IncusClient, args: NetworkArgs): Promise<void> {
   const create = (config: Record<string, string>): Promise<void> =>
@@ -102,6 +113,8 @@ const lifecycle: Lifecycle<NetworkArgs, NetworkState> = {
     }
     if (existing) {
       const adopted = ownershipOf(existing.value.config, args.owner) !== "ours";
+      if (!adopted && isReleased(existing.value.config))
+        await patchNetwork(client, existing, { [RELEASED_KEY]: "" });
       return { id, state: { ...args, schemaVersion: 1, adopted, drift: [] } };
     }
     if (await isUnwanted(args, client))
@@ -143,11 +156,10 @@ const lifecycle: Lifecycle<NetworkArgs, NetworkState> = {
   async delete(id, state, client) {
     const network = await findNetwork(client, id);
     if (!network || state.adopted || ownershipOf(network.value.config, state.owner) !== "ours") return;
-    if (network.value.used_by.length > 0) {
-      progressFor(
-        state.host.name,
-        `network ${id}`,
-      )(`left in place: used by ${network.value.used_by.join(", ")}`);
+    const users = networkUsers(network.value.used_by);
+    if (users.length > 0) {
+      progressFor(state.host.name, `network ${id}`)(`left in place: it holds ${users.join(", ")}`);
+      await patchNetwork(client, network, { [RELEASED_KEY]: "true" });
       return;
     }
     await deleteNetwork(client, id);

@@ -2,6 +2,17 @@
 export const OWNER_KEY = "user.taos.owner";
 
 /**
+ * Config key on a pool or network that left the config while it was in use, and so was left in place: the stack has
+ * forgotten it, and will not delete it later, though the mark still says who made it. Gone once it is named again.
+ */
+export const RELEASED_KEY = "user.taos.released";
+
+/** True where the stack that made an object has forgotten it. */
+export function isReleased(config: Record<string, string>): boolean {
+  return (config[RELEASED_KEY] ?? "") !== "";
+}
+
+/**
  * The mark's value. Stack names are unique per project and backend, host and name within a stack.
  * Example: `taos-hosts/orchard/orange-1/taos-agent-iris`.
  */

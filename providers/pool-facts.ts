@@ -1,7 +1,13 @@
 import type { HostLook, PoolLook } from "./host-look.ts";
 import { parseApiUrl } from "./incus/paths.ts";
 import type { PoolWorld } from "./pool-choice.ts";
-import { isCopyOnWrite, type PoolContents, type PoolFacts, type PoolWish } from "./pool-decision.ts";
+import {
+  isCopyOnWrite,
+  type PoolContents,
+  type PoolFacts,
+  type PoolWish,
+  poolBlockers,
+} from "./pool-decision.ts";
 import { qualifiedName } from "./root-disk.ts";
 
 /** What `settleWish` needs to know of a host. Pure. */
@@ -85,6 +91,11 @@ export function poolContents(look: HostLook, pool: PoolLook): PoolContents {
     // Without sight of the pool's settings this caller may not see all projects either: nothing is proven empty.
     leftovers: pool.visible ? pool.leftovers : null,
   };
+}
+
+/** Everything that keeps a pool from being deleted, for people: {@link poolBlockers}, and the profiles that name it. */
+export function poolHolds(contents: PoolContents): string[] {
+  return [...poolBlockers(contents), ...contents.profiles.map((name) => `profile ${name}`)];
 }
 
 /** A URL below the pool: `<pool>/volumes/<type>/<name>[/snapshots/<snapshot>]` or `<pool>/buckets/<name>`. */

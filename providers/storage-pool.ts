@@ -12,7 +12,7 @@ import { listProfiles } from "./incus/profiles.ts";
 import type { StoragePool as LivePool } from "./incus/schemas.ts";
 import { shared } from "./incus/shared.ts";
 import { PoolName } from "./names.ts";
-import { OWNER_KEY, ownershipOf } from "./ownership.ts";
+import { isReleased, OWNER_KEY, ownershipOf, RELEASED_KEY } from "./ownership.ts";
 import { type PoolWorld, type SettledWish, servingPool, settleWish } from "./pool-choice.ts";
 import {
   decidePool,
@@ -21,7 +21,7 @@ import {
   type PoolDecision,
   poolBlockers,
 } from "./pool-decision.ts";
-import { poolFactsOf } from "./pool-facts.ts";
+import { poolFactsOf, poolHolds } from "./pool-facts.ts";
 import { decideGrowth, growPool } from "./pool-growth.ts";
 import { checkLeftovers, checkServer, probeDriver, probeFreeBytes } from "./pool-preflight.ts";
 import { abandonRecreation, findRecreation, finishRecreation, recreatePool } from "./pool-recreation.ts";
@@ -239,9 +239,13 @@ async function observe(
 ): Promise<StoragePoolState> {
   const found = await existing(client, pool);
   const ours = action !== "use-original" && ownershipOf(found.value.config ?? {}, args.owner) === "ours";
-  if (ours && args.description !== undefined && found.value.description !== args.description) {
-    await patchPool(client, found, { description: args.description });
-  }
+  const change = {
+    ...(args.description !== undefined && found.value.description !== args.description
+      ? { description: args.description }
+      : {}),
+    ...(isReleased(found.value.config ?? {}) ? { config: { [RELEASED_KEY]: "" } } : {}),
+  };
+  if (ours && Object.keys(change).length > 0) await patchPool(client, found, change);
   return {
     ...args,
     schemaVersion: 1,
@@ -364,12 +368,12 @@ const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
       const contents = poolFactsOf(look, { ...state, name }).pool?.contents;
       const pool = look.pools.find((one) => one.name === name);
       const holds = [
-        ...(contents ? poolBlockers(contents) : []),
-        ...(contents?.profiles ?? []).map((profile) => `profile ${profile}`),
+        ...(contents ? poolHolds(contents) : []),
         ...(pool ? await strangersIn(client, pool, state.source) : []),
       ];
       if (holds.length > 0) {
         progressFor(state.host.name, `pool ${name}`)(`left in place: it holds ${holds.join(", ")}`);
+        await patchPool(client, found, { config: { [RELEASED_KEY]: "true" } });
         return;
       }
       await deletePool(client, name);

@@ -35,6 +35,8 @@ export interface PoolPlan extends Findings {
   name: string;
   main: PoolDecision;
   cow: PoolDecision | null;
+  /** Names of the pools that the config means: the main one and, where there is one, the second. */
+  wanted: string[];
   /** Undefined where a refusal leaves none. */
   effective: EffectivePool | undefined;
   mode: Mode;
@@ -61,7 +63,8 @@ export function planPools(host: HostConfig, look: HostLook, owner: string): Pool
     if (cow.action !== "use-original") effective = effectivePool(wishes.cow, cow, look);
   }
   const { name } = wishes.main;
-  return { ...findings, name, main, cow, effective, mode: modeOf(effective, look, name) };
+  const wanted = [name, ...(wishes.cow ? [wishes.cow.name] : [])];
+  return { ...findings, name, main, cow, wanted, effective, mode: modeOf(effective, look, name) };
 }
 
 /** The copy-on-write pool beside a `dir` pool. */

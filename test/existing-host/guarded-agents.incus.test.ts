@@ -39,7 +39,7 @@ describe("agents that a stack has made", () => {
     await setUpHost(d, { driver: "btrfs" });
     const fingerprint = await importImage(d, "bb");
     await d.incus("image", "alias", "create", "next", fingerprint);
-    stack = await createStack({ comparesPlan: true, name: "guarded", hosts: {} });
+    stack = await createStack({ name: "guarded", hosts: {} });
     const made = await up({ [KEPT]: kept, [LOOSE]: loose });
     expect(errorsOf(made)).toBe("");
     await d.incusWithInput("months of it\n", "file", "push", "-", `${KEPT}/root/memory`);

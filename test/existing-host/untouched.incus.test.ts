@@ -207,7 +207,9 @@ describe("a dir pool with containers on it", () => {
     // From a folder without stack configs: the CLI renames the config along.
     const init = join(stack.dir, "init");
     await stack.pulumi(["stack", "rename", "renamed", "--stack", "existing-host", "--cwd", init]);
-    const renamed = new TestStack({ name: "renamed", hosts: {} }, stack.dir, await pulumiPath());
+    // Pulumi updates what differs only in its owner mark, which is on nothing of this host.
+    const options = { name: "renamed", hosts: {}, comparesPlan: false };
+    const renamed = new TestStack(options, stack.dir, await pulumiPath());
     await renamed.setHosts(await board());
     const up = await renamed.up();
     expect(errorsOf(up)).toBe("");

@@ -75,6 +75,17 @@ function apply(look: HostLook, action: Action, plan: HostPlan, world: World): Ho
         ),
       };
     }
+    case "delete-pool":
+      return { ...look, pools: look.pools.filter(({ name }) => name !== poolName) };
+    case "delete-network":
+      return { ...look, networks: look.networks.filter(({ name }) => action.object !== `network ${name}`) };
+    case "delete-image":
+      return {
+        ...look,
+        images: look.images
+          .map((image) => ({ ...image, aliases: image.aliases.filter((alias) => alias !== action.detail) }))
+          .filter(({ aliases }) => aliases.length > 0),
+      };
     case "import-image":
     case "warm-image":
       return applyImage(look, action, world);

@@ -17,7 +17,7 @@ beforeAll(async () => {
   d = await startDaemon({ name: "plan-agents" });
   await setUpHost(d, { driver: "btrfs" });
   await importImage(d, "bb");
-  stack = await createStack({ comparesPlan: true, name: "plan-agents", hosts: {} });
+  stack = await createStack({ name: "plan-agents", hosts: {} });
 });
 afterAll(async () => {
   await stack?.remove();

@@ -204,6 +204,36 @@ describe("for every host and config, a plan", () => {
     );
   });
 
+  it("deletes no pool, bridge or image but those of this stack that the config no longer names and nothing uses", () => {
+    fc.assert(
+      fc.property(world, (given) => {
+        const { host, look } = given;
+        const { actions } = planOf(given);
+        const freed = actions.filter(({ kind }) => FREEING.has(kind)).map(({ container }) => container ?? "");
+        for (const { kind, object, detail } of actions) {
+          const name = object.replace(/^\w+ /, "");
+          if (kind === "delete-pool") {
+            const pool = look.pools.find((one) => one.name === name);
+            expect(pool?.owner).toBe(owner(name));
+            expect(name).not.toBe(host.pool.name ?? "default");
+            if (!pool) return;
+            const { instances, customVolumes, buckets } = poolContents(look, pool);
+            expect(customVolumes.concat(buckets)).toEqual([]);
+            expect(freed).toEqual(expect.arrayContaining(instances));
+          } else if (kind === "delete-network") {
+            const network = look.networks.find((one) => one.name === name);
+            expect(network).toMatchObject({ owner: owner(name), usedBy: [] });
+            expect(name).not.toBe("incusbr0");
+          } else if (kind === "delete-image") {
+            expect(look.images.map((image) => image.owner)).toContain(owner(detail ?? ""));
+            expect(host.images.map(({ alias }) => alias)).not.toContain(detail);
+          }
+        }
+      }),
+      RUNS,
+    );
+  });
+
   it("gives a reason and a way out with everything it refuses", () => {
     fc.assert(
       fc.property(world, (given) => {

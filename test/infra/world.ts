@@ -56,6 +56,8 @@ const PROJECTS = ["default", "user-1000"];
 const POOLS = ["default", "default-cow", "tank", "taos-worker-pool"];
 const ALIASES = ["taos-base", "taos-openclaw-base"];
 
+const OTHER_BRIDGE = { type: "bridge", managed: true };
+
 const maybe = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: null });
 const bytes = fc.integer({ min: 0, max: 40 }).map((gib) => gib * GIB);
 
@@ -100,7 +102,8 @@ const pool = (name: string): fc.Arbitrary<PoolLook> =>
       `/var/lib/incus/storage-pools/${name}`,
       "/srv/incus",
     ),
-    owner: fc.constantFrom(null, null, owner(name)),
+    // Nothing of ours is ever on the pool of the taOS worker.
+    owner: name === "taos-worker-pool" ? fc.constant(null) : fc.constantFrom(null, null, owner(name)),
     sizes,
     freeBytes: maybe(bytes),
     visible: fc.constantFrom(true, true, true, false),
@@ -211,6 +214,12 @@ const look: fc.Arbitrary<HostLook> = fc
       { fingerprint: "f2", project: "user-1000", aliases: ["taos-openclaw-base"], bytes: GIB },
     ]),
     bridge: fc.boolean(),
+    otherBridges: fc.subarray<HostLook["networks"][number]>([
+      { ...OTHER_BRIDGE, name: "taosbr1", owner: owner("taosbr1"), usedBy: [] },
+      { ...OTHER_BRIDGE, name: "taosbr2", owner: owner("taosbr2"), usedBy: ["/1.0/profiles/default"] },
+      { ...OTHER_BRIDGE, name: "handmade", usedBy: [] },
+    ]),
+    imageMarks: fc.array(maybe(fc.constantFrom(...ALIASES)), { minLength: 2, maxLength: 2 }),
     custom: fc.constantFrom<Record<string, string[]>[]>({}, {}, { default: ["memory"] }),
     daemonVolumes: fc.constantFrom<HostLook["daemonVolumes"][]>(
       [],
@@ -227,37 +236,59 @@ const look: fc.Arbitrary<HostLook> = fc
     unprivileged: fc.constantFrom(false, false, false, null, true),
     strays: fc.constantFrom<string[][]>([], [], ["disks/default.img"], ["storage-pools/default-cow"]),
   })
-  .map(({ drafts, pools, ownProfiles, ownImages, profileRoots, nics, bridge, custom, ...rest }) => {
-    const exists = (name: string | null | undefined): boolean => pools.some((one) => one.name === name);
-    const profiles: ProfileLook[] = (ownProfiles ? PROJECTS : ["default"]).flatMap((project, index) =>
-      ["default", "extra"].map((name, second): ProfileLook => {
-        const rootPool = profileRoots[index * 2 + second];
-        const disks: ProfileLook["disks"] =
-          exists(rootPool) && rootPool ? { root: { path: "/", pool: rootPool } } : {};
-        return { name, project, disks, networks: nics ? [nics] : [] };
-      }),
-    );
-    // Incus refuses instances on pools that do not exist.
-    const instances = drafts
-      .map((one) => instanceOf(one, profiles, one.project === "default" || ownProfiles))
-      .filter(({ root }) => exists(root?.pool));
-    return settled(
-      {
-        ...rest,
-        server: { name: HOST, version: "6.0.4", kernel: "6.1.115" },
-        projects: [
-          { name: "default", ownProfiles: true, ownImages: true },
-          { name: "user-1000", ownProfiles, ownImages },
-        ],
-        pools,
-        profiles,
-        instances,
-        networks: bridge ? [{ name: "incusbr0", type: "bridge", managed: true }] : [],
-        filesReadable: true,
-      },
+  .map(
+    ({
+      drafts,
+      pools,
+      ownProfiles,
+      ownImages,
+      profileRoots,
+      nics,
+      bridge,
+      otherBridges,
+      images,
+      imageMarks,
       custom,
-    );
-  });
+      ...rest
+    }) => {
+      const exists = (name: string | null | undefined): boolean => pools.some((one) => one.name === name);
+      const profiles: ProfileLook[] = (ownProfiles ? PROJECTS : ["default"]).flatMap((project, index) =>
+        ["default", "extra"].map((name, second): ProfileLook => {
+          const rootPool = profileRoots[index * 2 + second];
+          const disks: ProfileLook["disks"] =
+            exists(rootPool) && rootPool ? { root: { path: "/", pool: rootPool } } : {};
+          return { name, project, disks, networks: nics ? [nics] : [] };
+        }),
+      );
+      // Incus refuses instances on pools that do not exist.
+      const instances = drafts
+        .map((one) => instanceOf(one, profiles, one.project === "default" || ownProfiles))
+        .filter(({ root }) => exists(root?.pool));
+      return settled(
+        {
+          ...rest,
+          server: { name: HOST, version: "6.0.4", kernel: "6.1.115" },
+          projects: [
+            { name: "default", ownProfiles: true, ownImages: true },
+            { name: "user-1000", ownProfiles, ownImages },
+          ],
+          pools,
+          profiles,
+          instances,
+          networks: [
+            ...(bridge ? [{ name: "incusbr0", type: "bridge", managed: true }] : []),
+            ...otherBridges,
+          ],
+          images: images.map((image, index) => {
+            const mark = imageMarks[index];
+            return mark ? { ...image, owner: owner(mark) } : image;
+          }),
+          filesReadable: true,
+        },
+        custom,
+      );
+    },
+  );
 
 const container = fc.record(
   {

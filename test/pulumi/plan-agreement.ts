@@ -18,7 +18,15 @@ type Said = { host: string; toDo: number; refused: number; isReached: boolean };
  */
 export function disagreements(run: EventLog & { output: string; exitCode: number | undefined }): string[] {
   const report = run.diagnostics.map(({ message }) => message).find(isReport) ?? run.output;
-  return saidOf(report).flatMap(({ host, toDo, refused, isReached }) => {
+  const said = saidOf(report);
+  const unsaid = new Set(
+    run.steps
+      .map(({ name }) => name.slice(0, Math.max(0, name.indexOf("/"))))
+      .filter((host) => host !== "" && said.every((one) => one.host !== host)),
+  );
+  if (run.exitCode === 0 && unsaid.size > 0)
+    return [`${[...unsaid].join(", ")}: Pulumi has steps, and no report says what happens there`];
+  return said.flatMap(({ host, toDo, refused, isReached }) => {
     const steps = run.steps.filter(({ name, op }) => name.startsWith(`${host}/`) && !QUIET.includes(op));
     const changes = steps.filter((step) => !isRecorded(step));
     // Where something is refused nothing is done, and what is to do is still to do.

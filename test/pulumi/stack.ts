@@ -16,7 +16,7 @@ export type StackOptions = {
   name: string;
   /** What the stack's config says. `setHosts` changes it later. */
   hosts: HostsConfig;
-  /** Whether each `up` and `preview` fails where the plan that it reports and its steps contradict each other. @default false */
+  /** Whether each `up` and `preview` fails where the plan that it reports and its steps contradict each other. @default true */
   comparesPlan?: boolean;
   /** Further environment of the CLI and, with it, of program and provider. */
   env?: Record<string, string>;
@@ -85,7 +85,7 @@ export class TestStack {
   readonly #comparesPlan: boolean;
   #runs = 0;
 
-  constructor({ name, env = {}, comparesPlan = false }: StackOptions, dir: string, path: string) {
+  constructor({ name, env = {}, comparesPlan = true }: StackOptions, dir: string, path: string) {
     this.name = name;
     this.#comparesPlan = comparesPlan;
     this.dir = dir;

@@ -72,9 +72,12 @@ export async function startProxy(daemon: IncusDaemon): Promise<FaultyProxy> {
   };
 
   const server = createServer((incoming, outgoing) => {
-    void handle(daemon.socketPath, incoming, outgoing, arrive(incoming)).catch(() =>
-      incoming.socket.destroy(),
-    );
+    void handle(daemon.socketPath, incoming, outgoing, arrive(incoming)).catch((error: unknown) => {
+      // Of a daemon that was killed this is expected; of one that runs it explains a test that fails.
+      if (daemon.pid !== undefined)
+        process.stderr.write(`faulty proxy: ${incoming.method} ${incoming.url}: ${String(error)}\n`);
+      incoming.socket.destroy();
+    });
   });
   server.on("upgrade", (incoming: IncomingMessage, socket: Socket, head: Buffer) => {
     void tunnel(daemon.socketPath, incoming, socket, head, arrive(incoming)).catch(() => socket.destroy());
