@@ -35,6 +35,8 @@ export interface HostFiles {
   list(...segments: string[]): Promise<string[]>;
   /** The same of a directory anywhere on the host, by its absolute path as the daemon sees it. */
   listOnHost(path: string): Promise<string[]>;
+  /** Those of absolute paths, as the daemon sees them, at which there is something; links are followed. */
+  existing(paths: readonly string[]): Promise<string[]>;
   /** Deletes one file below Incus' directory. */
   remove(...segments: string[]): Promise<void>;
   /** The loop file of a pool and the devices on it; undefined where there is none, or it cannot be told. */
@@ -44,6 +46,9 @@ export interface HostFiles {
   /** Bytes that each path (as given by `daemonPath`) occupies; null where it could not be measured in time. */
   measure(paths: readonly string[], deadline: number): Promise<Map<string, number | null>>;
 }
+
+/** Milliseconds to look whether paths exist; a share whose server is gone may hang. */
+const STAT_DEADLINE = 10_000;
 
 /** Directory of a container's volume below Incus' directory. */
 export function volumeSegments(pool: string, project: string, name: string): string[] {
@@ -141,6 +146,17 @@ function localFiles({ pid, root, directory, mountNamespace, enter }: DaemonPlace
     exists: (...segments) => reachable(path(...segments)),
     list: (...segments) => readdir(path(...segments)).catch(noneWhereAbsent),
     listOnHost: (absolute) => readdir(join(root, absolute)).catch(noneWhereAbsent),
+    async existing(paths) {
+      if (paths.length === 0) return [];
+      // By a program, where the daemon's paths hold: a link would lead out of /proc/<pid>/root.
+      const options = ["--dereference", "--printf=%n\\0", "--"];
+      const { stdout } = await execa(...command("stat", ...options, ...paths), {
+        reject: false,
+        timeout: STAT_DEADLINE,
+        stdin: "ignore",
+      });
+      return stdout.split("\0").filter(Boolean);
+    },
     remove: (...segments) => rm(path(...segments)),
     loopFile: (pool) => lookAtLoopFile(path("disks", `${pool}.img`)),
     async freeBytes() {

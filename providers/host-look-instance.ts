@@ -1,4 +1,5 @@
 import { parseBytes } from "./bytes.ts";
+import type { DeviceSource } from "./device-sources.ts";
 import type { WrittenSince } from "./host-written.ts";
 import type { Instance, Profile } from "./incus/schemas.ts";
 import { type NicLook, nicsOf } from "./nic-conflicts.ts";
@@ -40,6 +41,8 @@ export interface InstanceLook {
   snapshotBytes: number | null;
   /** Mount points of the host below its volume, which a copy or a deletion would go into; absent where there are none. */
   mounts?: string[];
+  /** What its devices need at a start and the host does not have; absent where there is nothing. */
+  missing?: DeviceSource[];
   /** What `up` changes on it in place, in words and without secrets; only of agents that were asked for. */
   changes?: string[];
   /** What an undo of its migration would put aside; only where that was asked for. */

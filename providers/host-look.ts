@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { missingSources, workingPools } from "./device-sources.ts";
 import { IncusApiError, VisibleError } from "./errors.ts";
 import { foreignMounts } from "./foreign-mounts.ts";
 import { isUnprivilegedHere, usableDrivers } from "./host-drivers.ts";
@@ -182,7 +183,10 @@ export async function lookAtHost(client: IncusClient, options: LookOptions): Pro
     instanceLook(instance, profiles, ownProfiles.has(instance.project) ? instance.project : "default"),
   );
   for (const wanted of options.agents ?? []) addChanges(wanted, looks, instances, options.encrypted);
-  if (files) await addMounts(looks, files);
+  if (files) {
+    await addMounts(looks, files);
+    await addMissing(looks, instances, { networks, pools }, files);
+  }
   if (files && options.undo)
     await addWrittenSince(looks, files, options.undo, Math.max(1, until - Date.now()));
   if (files && options.sizes)
@@ -280,6 +284,23 @@ async function addMounts(instances: InstanceLook[], files: HostFiles): Promise<v
   for (const instance of instances) {
     const found = instance.root ? foreignMounts(files, mounts, instance.root.pool, instance) : [];
     if (found.length > 0) instance.mounts = found;
+  }
+}
+
+async function addMissing(
+  looks: readonly InstanceLook[],
+  instances: readonly schemas.Instance[],
+  { networks, pools }: { networks: readonly schemas.Network[]; pools: readonly schemas.StoragePool[] },
+  files: HostFiles,
+): Promise<void> {
+  const devices = instances.map((one) => one.expanded_devices);
+  const missing = await missingSources(files, devices, {
+    interfaces: networks.map(({ name }) => name),
+    pools: workingPools(pools),
+  });
+  for (const [index, look] of looks.entries()) {
+    const found = missing[index] ?? [];
+    if (found.length > 0) look.missing = found;
   }
 }
 

@@ -9,6 +9,7 @@ import { storagePoolProvider } from "./storage-pool.ts";
 import { warmImageProvider } from "./warm-image.ts";
 
 export { formatBytes, parseBytes } from "./bytes.ts";
+export { missingSourcesRefusal } from "./device-sources.ts";
 export * from "./errors.ts";
 export { mountsRefusal } from "./foreign-mounts.ts";
 export { type HostLook, type LookOptions, lookAtHost, type PoolLook, type ProfileLook } from "./host-look.ts";

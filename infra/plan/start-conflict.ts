@@ -1,4 +1,4 @@
-import { type HostLook, type InstanceLook, startRefusal } from "@taos-hosts/providers";
+import { type HostLook, type InstanceLook, missingSourcesRefusal, startRefusal } from "@taos-hosts/providers";
 
 /** Why Incus would not start a container again, once it is stopped, with the way out. */
 export function startConflict(
@@ -6,5 +6,7 @@ export function startConflict(
   instance: InstanceLook,
 ): { reason: string; remedy: string } | undefined {
   const ownNetworks = look.projects.filter((one) => one.ownNetworks).map(({ name }) => name);
+  if (instance.missing && instance.status === "Running")
+    return missingSourcesRefusal(instance.name, instance.missing);
   return startRefusal(instance, look.instances, { networks: look.networks, ownNetworks });
 }

@@ -54,7 +54,7 @@ export async function preflight(move: Move, instance: Instance): Promise<Preflig
     disk: parseBytes(root["size"] ?? ""),
   });
   if (forbidden) refuse(`${forbidden.reason}. ${forbidden.remedy}`);
-  const conflict = await startConflict(move.client, instance);
+  const conflict = await startConflict(move.client, move.files, instance);
   if (conflict) refuse(`${conflict.reason}. ${conflict.remedy}`);
   const copy = copyName(instance.name, uuid);
   const parked = parkedName(instance.name, uuid);

@@ -64,7 +64,7 @@ async function requireReturnable(move: Move, named: Instance, kept: Instance): P
       `"${named.name}" is not the instance that took over from it (its volatile.uuid differs). Give that one another name, and: incus rename ${kept.name} ${named.name}`,
     );
   }
-  const conflict = await startConflict(move.client, named);
+  const conflict = await startConflict(move.client, move.files, named);
   if (conflict) refuse(`${conflict.reason}. ${conflict.remedy}`);
   if (kept.status !== "Stopped") refuse("it runs. Stop it (incus stop), then run again.");
   if (named.status !== "Running" && named.status !== "Stopped")

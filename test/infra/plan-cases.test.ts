@@ -78,6 +78,17 @@ describe("a dir pool with containers", () => {
 });
 
 describe("optIn.migrate", () => {
+  it("is refused for a running container that could not be started again, not for a stopped one", () => {
+    const missing = [{ device: "data", source: "/srv/data", kind: "path" as const }];
+    const config = { containers: { mary: {}, naira: {} }, optIn: { migrate: ["mary", "naira"] } };
+    const stopped = container("naira", { status: "Stopped", missing });
+    const planned = plan(config, board([container("mary", { missing }), stopped]));
+    expect(refused(planned)).toEqual([
+      "error: container mary: /srv/data (device data) is not to be had on the host, so Incus would not start mary again once it is stopped",
+    ]);
+    expect(kinds(planned)).toContain("migrate container naira");
+  });
+
   const raw = { containers: LISTED, optIn: { migrate: ["mary"] }, images: ["taos-openclaw-base"] };
 
   it("makes a second pool, warms the images, moves the named one, and says who keeps the profile", () => {

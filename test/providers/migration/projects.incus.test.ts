@@ -1,3 +1,7 @@
+import { mkdir, mkdtemp, rm, rmdir } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { rollBack } from "../../../providers/migration/engine.ts";
 import type { IncusDaemon } from "../../testbed/daemon.ts";
@@ -175,5 +179,67 @@ describe("a container that Incus would not start again beside another one", () =
     const mary = await maryOf("default");
     expect(mary.status).toBe("Running");
     expect(mary.expanded_devices["root"]?.["pool"]).toBe("default");
+  });
+});
+
+describe("a running container that needs something of the host that is gone", () => {
+  /** Gives mary a device and takes away what it needs; `bring` brings that back. */
+  const GONE: Record<string, { take: (path: string) => Promise<() => Promise<unknown>>; said: RegExp }> = {
+    "a directory": {
+      take: async (path) => {
+        await mkdir(path);
+        await daemon.incus("config", "device", "add", "mary", "data", "disk", `source=${path}`, "path=/data");
+        await rmdir(path);
+        return () => mkdir(path);
+      },
+      said: /needed \(device data\) is not to be had on the host.*incus config device remove mary data/,
+    },
+    "a device node": {
+      take: async () => {
+        const path = "/dev/taos-needed";
+        const node = (): Promise<unknown> => execa("mknod", [path, "c", "1", "3"]);
+        await node();
+        await daemon.incus(
+          "config",
+          "device",
+          "add",
+          "mary",
+          "tty",
+          "unix-char",
+          `source=${path}`,
+          "path=/dev/x",
+        );
+        await rm(path);
+        return node;
+      },
+      said: /needed \(device tty\) is not to be had on the host/,
+    },
+    "a network interface": {
+      take: async () => {
+        const link = (...args: string[]): Promise<unknown> => daemon.inNetwork("ip", "link", ...args);
+        await link("add", "taosgone0", "type", "bridge");
+        const nic = ["nic", "nictype=bridged", "parent=taosgone0", "name=eth1"];
+        await daemon.incus("config", "device", "add", "mary", "lan", ...nic);
+        await link("delete", "taosgone0");
+        return () => link("add", "taosgone0", "type", "bridge");
+      },
+      said: /interface taosgone0 \(device lan\) is not to be had on the host/,
+    },
+  };
+
+  it.each(Object.keys(GONE))("%s: refused while it runs, and moved once that is back", async (key) => {
+    const { take, said } = GONE[key] ?? { take: async () => async () => undefined, said: /^$/ };
+    await launch("default");
+    const directory = await mkdtemp(join(tmpdir(), "taos-gone-"));
+    const bringBack = await take(join(directory, "needed"));
+    await expect(run(daemon, requestFor("mary"))).rejects.toThrow(said);
+    expect(await show(daemon)).toMatchObject([{ name: "mary", status: "Running" }]);
+    await bringBack();
+    await run(daemon, requestFor("mary"));
+    const moved = await maryOf("default");
+    expect(moved).toMatchObject({ status: "Running" });
+    expect(moved.expanded_devices["root"]?.["pool"]).toBe("cow");
+    await rm(directory, { recursive: true });
+    await rm("/dev/taos-needed", { force: true });
   });
 });
