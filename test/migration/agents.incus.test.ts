@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { runAndDie, startHost } from "../providers/migration/scene.ts";
 import { TestResource } from "../providers/resource.ts";
 import type { IncusDaemon } from "../testbed/daemon.ts";
-import { placesOf } from "./scene.ts";
+import { instanceOf, placesOf } from "./scene.ts";
 
 let d: IncusDaemon;
 let iris: TestResource;
@@ -119,5 +119,35 @@ describe("an agent on the dir pool", () => {
     const forced = { ...hasty, placement: { ...hasty.placement, forceStop: true } };
     expect(await iris.up(forced)).toBe("update");
     expect((await placesOf(d))[0]).toBe("iris Running cow");
+  });
+
+  it("that its health command does not find well afterwards goes back, and runs", {
+    timeout: 120_000,
+  }, async () => {
+    await makeAgent();
+    const ill = { ...MOVED, placement: { ...MOVED.placement, health: ["test", "-e", "/srv/never"] } };
+    await expect(iris.up(ill)).rejects.toThrow(
+      /"iris" runs, on pool "default"[\s\S]*is not healthy: its health command exited with 1/,
+    );
+    expect(await placesOf(d)).toEqual(["iris Running default"]);
+    expect(await d.incus("exec", "iris", "--", "cat", "/srv/memory")).toBe("months");
+    const well = { ...MOVED, placement: { ...MOVED.placement, health: ["test", "-e", "/srv/memory"] } };
+    expect(await iris.up(well)).toBe("update");
+    expect((await placesOf(d))[0]).toBe("iris Running cow");
+  });
+
+  it("that takes its root disk from a profile gets its own by pinRoot, where it is", async () => {
+    await makeAgent();
+    await d.incus("config", "device", "remove", "iris", "root");
+    await iris.refresh();
+    const pid = (await instanceOf(d, "iris")).state.pid;
+    const pinned = { ...AGENT, placement: { pinRoot: true } };
+    expect(await iris.up(pinned)).toBe("update");
+    const { devices, state } = await instanceOf(d, "iris");
+    expect(devices["root"]).toMatchObject({ type: "disk", path: "/", pool: "default" });
+    expect(state.pid).toBe(pid);
+    expect(await iris.refresh()).toBe(false);
+    expect(await iris.up(pinned)).toBe("same");
+    expect(await iris.up(AGENT)).toBe("same");
   });
 });

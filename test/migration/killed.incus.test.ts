@@ -138,6 +138,37 @@ describe("kill -9 during a migration, at one phase after the other", () => {
   });
 });
 
+describe("kill -9 during the migration of an agent of the stack", () => {
+  it("of the CLI, at one phase after the other: the last up finishes", { timeout: 180_000 }, async () => {
+    const hosts = (optIn: Record<string, string[]>) =>
+      twin(d, { agents: { iris: { image: "bb", environment: { TOKEN: "s3cret" } } }, optIn });
+    await stack.setHosts(await hosts({ migrate: [] }));
+    const made = await stack.up();
+    expect(errorsOf(made)).toBe("");
+    await d.incus("exec", "iris", "--", "sh", "-c", "echo months >/srv/memory");
+    const { config } = await instanceOf(d, "iris");
+    await stack.setHosts(await hosts({ migrate: ["iris"] }));
+    for (const phase of PHASES) {
+      const killed = await upUntil(phase);
+      killed.killCli();
+      await killed.cleanUp();
+      await stack.cancel();
+    }
+    const last = await stack.up();
+    expect(errorsOf(last)).toBe("");
+    const iris = await instanceOf(d, "iris");
+    expect((await placesOf(d)).filter((place) => place.startsWith("iris"))).toEqual([
+      "iris Running default-cow",
+      `${parkedOf(iris)} Stopped default`,
+    ]);
+    expect(await d.incus("exec", "iris", "--", "cat", "/srv/memory")).toBe("months");
+    for (const key of ["volatile.uuid", "volatile.eth0.hwaddr", "environment.TOKEN", "user.taos.owner"])
+      expect(iris.config[key]).toBe(config[key]);
+    expect(await pidsOfOthers()).toEqual(before.pids);
+    expect(changesOf(await stack.up())).toEqual([]);
+  });
+});
+
 /** Another checkout with a copy of the state backend, and a command that runs there as on another machine. */
 async function onAnotherMachine(): Promise<{ other: TestStack; through: CommandOptions["through"] }> {
   elsewhere = await mkdtemp(join(tmpdir(), "taos-hosts-elsewhere-"));
