@@ -50,7 +50,7 @@ function planHost(host: HostConfig, facts: HostFacts, owner: (name: string) => s
   const images = planImages(host, look, effective, projects.missing);
   const containers = planContainers(host, look, effective, projects.missing, owner);
   const network = planNetwork(host, look, effective, pools.main.action === "leave" && pools.cow === null);
-  const kept = [
+  const placed = [
     pools,
     projects,
     network,
@@ -64,7 +64,14 @@ function planHost(host: HostConfig, facts: HostFacts, owner: (name: string) => s
         ({ kind, detail }) => kind === "add-profile-devices" && detail?.includes("eth0"),
       ),
     }),
-    planParked(host, look),
+  ];
+  const kept = [
+    ...placed,
+    planParked(
+      host,
+      look,
+      placed.flatMap((part) => part.actions),
+    ),
   ];
   const removed = planRemovedObjects(host, look, owner, {
     pools: pools.wanted,

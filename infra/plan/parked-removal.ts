@@ -8,13 +8,31 @@ import {
 import type { HostConfig } from "../config.ts";
 import { findInstance, interruptedOf } from "./lookup.ts";
 import { parkedOf } from "./parked.ts";
-import { type Findings, noFindings, type Refusal } from "./types.ts";
+import { type Action, type Findings, noFindings, type Refusal } from "./types.ts";
 
-/** Parked copies that `optIn.removeParked` names; each is deleted only while what it was the source of is there. */
-export function planParked(host: HostConfig, look: HostLook): Findings {
+/** Actions that park what they take the place of. */
+const PARKING: readonly Action["kind"][] = ["migrate", "replace-agent"];
+
+/**
+ * Parked copies that `optIn.removeParked` names; each is deleted only while what it was the source of is there, and by
+ * no run that has parked it itself.
+ * @param planned what the rest of the plan does
+ */
+export function planParked(host: HostConfig, look: HostLook, planned: readonly Action[]): Findings {
   const findings = noFindings();
+  const parking = planned.filter(({ kind }) => PARKING.includes(kind)).map(({ container }) => container);
   for (const name of host.optIn.removeParked) {
     const project = host.containers[name]?.project ?? host.agents[name]?.project ?? host.project;
+    const parked = qualifiedName({ project, name });
+    const isThere = look.instances.some((one) => one.project === project && parkedOf(one) === name);
+    if (parking.includes(parked) && !isThere) {
+      findings.refusals.push({
+        severity: "held",
+        object: `parked copy of ${parked}`,
+        reason: "it is made by this very run",
+        remedy: NEXT_RUN,
+      });
+    }
     for (const instance of look.instances) {
       if (instance.project !== project || parkedOf(instance) !== name) continue;
       const container = qualifiedName(instance);
@@ -30,6 +48,8 @@ export function planParked(host: HostConfig, look: HostLook): Findings {
   return findings;
 }
 
+const NEXT_RUN = "It goes with the next run.";
+
 function removalProblem(
   look: HostLook,
   project: string,
@@ -37,8 +57,7 @@ function removalProblem(
   parked: InstanceLook,
 ): Pick<Refusal, "severity" | "reason" | "remedy"> | undefined {
   if (interruptedOf(look, project, name)) {
-    const remedy = `It ends with this run; the parked copy can go with the next one.`;
-    return { severity: "held", reason: `the migration of ${name} has not ended`, remedy };
+    return { severity: "held", reason: `the migration of ${name} has not ended`, remedy: NEXT_RUN };
   }
   const named = findInstance(look, project, name);
   if (!named) {

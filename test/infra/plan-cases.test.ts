@@ -78,6 +78,20 @@ describe("a dir pool with containers", () => {
 });
 
 describe("optIn.migrate", () => {
+  it("says of a source that it parks and removeParked names, that it goes with the next run", () => {
+    const config = { containers: { mary: {} }, optIn: { migrate: ["mary"], removeParked: ["mary"] } };
+    const planned = plan(config, board([container("mary")]));
+    expect(kinds(planned)).toContain("migrate container mary");
+    expect(planned.refusals).toEqual([
+      {
+        severity: "held",
+        object: "parked copy of mary",
+        reason: "it is made by this very run",
+        remedy: "It goes with the next run.",
+      },
+    ]);
+  });
+
   it("is refused for a running container that could not be started again, not for a stopped one", () => {
     const missing = [{ device: "data", source: "/srv/data", kind: "path" as const }];
     const config = { containers: { mary: {}, naira: {} }, optIn: { migrate: ["mary", "naira"] } };

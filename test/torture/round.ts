@@ -43,6 +43,8 @@ class Round {
   readonly #involved = new Set<string>();
   readonly #memories = new Map<string, Memory>();
   /** What this run or an interrupted one before it may do. */
+  /** The last plan has announced what goes with the next run. */
+  #isMoreToCome = false;
   #optIn = { undone: new Set<string>(), removable: new Set<string>() };
   #names = 0;
 
@@ -125,6 +127,7 @@ class Round {
   /** An `up` that ends by itself: what plan said, what up did and what a second up does must agree. */
   async #wholeUp(step: StepStory, before: World): Promise<RunResult> {
     const plan = await this.#plan();
+    this.#isMoreToCome = plan.isMoreToCome;
     const up = await this.#stack.up({ timeoutMs: LONGEST_RUN });
     const refused = plan.exitCode === 1;
     const after = await lookAtWorld(this.#d);
@@ -210,6 +213,9 @@ class Round {
   async #settle(step: StepStory): Promise<void> {
     const optIn = optInOf(this.#story, step);
     let up = await this.#wholeUp(step, await this.#configure(step, optIn));
+    // What a run has parked itself goes with the next one, which its plan has announced.
+    if (up.exitCode === 0 && this.#isMoreToCome)
+      up = await this.#wholeUp(step, await this.#configure(step, optIn));
     if (up.exitCode !== 0) {
       this.#tell("refused: once more without opt-ins");
       up = await this.#wholeUp(step, await this.#configure(step, {}));
@@ -237,7 +243,7 @@ class Round {
       ...{ cwd: projectRoot, reject: false, stdin: "ignore", timeout: 60_000 },
     });
     if (exitCode === undefined || stdout === "")
-      return { exitCode: exitCode ?? -1, actions: [], text: stderr };
+      return { exitCode: exitCode ?? -1, actions: [], text: stderr, isMoreToCome: false };
     const { hosts } = JSON.parse(stdout) as Plan;
     const actions = hosts.flatMap((host) => host.actions.map(({ kind, object }) => `${kind} ${object}`));
     const refusals = hosts.flatMap((host) =>
@@ -245,11 +251,18 @@ class Round {
         .filter(({ severity }) => severity === "error")
         .map(({ object, reason }) => `${object}: ${reason}`),
     );
-    return { exitCode, actions, text: [...actions, ...refusals].join("; ") };
+    const isMoreToCome = hosts.some((host) => host.refusals.some(({ remedy }) => /next run\.$/.test(remedy)));
+    return { exitCode, actions, text: [...actions, ...refusals].join("; "), isMoreToCome };
   }
 }
 
-type PlanResult = { exitCode: number; actions: string[]; text: string };
+type PlanResult = {
+  exitCode: number;
+  actions: string[];
+  text: string;
+  /** It says that something goes with the next run. */
+  isMoreToCome: boolean;
+};
 
 async function strike(run: PulumiRun, whom: KillStory["whom"]): Promise<void> {
   if (whom === "cli") {
