@@ -1,18 +1,18 @@
 import * as pulumi from "@pulumi/pulumi";
 import { VisibleError } from "@taos-hosts/providers";
-import { parseHosts } from "./config.ts";
-import { checkFiles } from "./config-files.ts";
-import { gatherFacts } from "./facts.ts";
-import { quietDependents } from "./failed-resources.ts";
-import { Host, type HostOutputs } from "./host.ts";
-import { prefetchImages } from "./image-prefetch.ts";
-import { planErrors, planHosts } from "./plan.ts";
-import { holdToPreview } from "./previewed-plan.ts";
-import { isPreviewAlone } from "./pulumi-process.ts";
-import { report, summaries } from "./report.ts";
-import { Sealing } from "./sealing.ts";
-import { readStackConfig, refuseRewritten, withDecrypted, withoutFile } from "./stack-config.ts";
-import { findStackFile } from "./stack-file.ts";
+import { parseHosts } from "./config/config.ts";
+import { checkFiles } from "./config/files.ts";
+import { isPreviewAlone } from "./config/pulumi-process.ts";
+import { Sealing } from "./config/sealing.ts";
+import { readStackConfig, refuseRewritten, withDecrypted, withoutFile } from "./config/stack-config.ts";
+import { findStackFile } from "./config/stack-file.ts";
+import { gatherFacts } from "./facts/facts.ts";
+import { quietDependents } from "./host/failed-resources.ts";
+import { Host, type HostOutputs } from "./host/host.ts";
+import { planErrors, planHosts } from "./plan/plan.ts";
+import { report, summaries } from "./report/report.ts";
+import { prefetchImages } from "./run/image-prefetch.ts";
+import { holdToPreview } from "./run/previewed-plan.ts";
 
 /** This program runs in the directory of its `main`. */
 const PROJECT_ROOT = "..";

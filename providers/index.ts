@@ -1,51 +1,50 @@
-import { VisibleError } from "./errors.ts";
-import { instanceProvider } from "./instance.ts";
-import { instancePlacementProvider } from "./instance-placement.ts";
-import { networkProvider } from "./network.ts";
-import { profileDevicesProvider } from "./profile-devices.ts";
-import type { DynamicProvider } from "./resource.ts";
-import type { Kind } from "./shim.ts";
-import { storagePoolProvider } from "./storage-pool.ts";
-import { warmImageProvider } from "./warm-image.ts";
+import { VisibleError } from "./common/errors.ts";
+import { warmImageProvider } from "./image/warm-image.ts";
+import { instanceProvider } from "./instance/instance.ts";
+import { networkProvider } from "./network/network.ts";
+import { instancePlacementProvider } from "./placement/instance-placement.ts";
+import { storagePoolProvider } from "./pool/storage-pool.ts";
+import { profileDevicesProvider } from "./profile/profile-devices.ts";
+import type { DynamicProvider } from "./pulumi/resource.ts";
+import type { Kind } from "./pulumi/shim.ts";
 
-export { formatBytes, parseBytes } from "./bytes.ts";
-export { missingSourcesRefusal } from "./device-sources.ts";
-export * from "./errors.ts";
-export { mountsRefusal } from "./foreign-mounts.ts";
-export { type HostLook, type LookOptions, lookAtHost, type PoolLook, type ProfileLook } from "./host-look.ts";
-export type { DeviceLook, InstanceLook } from "./host-look-instance.ts";
-export { keptSourceOf } from "./host-written.ts";
-export { downloadImage } from "./image-download.ts";
+export { formatBytes, parseBytes } from "./common/bytes.ts";
+export * from "./common/errors.ts";
+export { ImageAliasName, InstanceName, nearestNames, ObjectName, PoolName } from "./common/names.ts";
+export { missingSourcesRefusal } from "./host/device-sources.ts";
+export { mountsRefusal } from "./host/foreign-mounts.ts";
+export type { HostLook, PoolLook, ProfileLook } from "./host/look.ts";
+export { type LookOptions, lookAtHost } from "./host/look-at-host.ts";
+export type { DeviceLook, InstanceLook } from "./host/look-instance.ts";
+export { startRefusal } from "./host/nic-conflicts.ts";
+export { type PoolSizes, realSize } from "./host/pool-sizes.ts";
+export { keptSourceOf } from "./host/written.ts";
+export { downloadImage } from "./image/download.ts";
+export { checkImageFiles, type ImageSource, WarmImage } from "./image/warm-image.ts";
 export { clientFor, type IncusClient } from "./incus/client.ts";
 export { HostConnection } from "./incus/connection.ts";
-export { Instance } from "./instance.ts";
-export {
-  IMAGE_KEY,
-  type InstanceFile,
-  type InstanceSettings,
-  PROTECTED_KEY,
-  STAGE_KEY,
-} from "./instance-config.ts";
-export { InstancePlacement } from "./instance-placement.ts";
-export { quotaRefusal } from "./instance-quota.ts";
-export { isSuccessor, migrationMarkOf, parkedMarkOf } from "./migration/identity.ts";
-export { undoneName } from "./migration/names.ts";
-export { ImageAliasName, InstanceName, nearestNames, ObjectName, PoolName } from "./names.ts";
-export { Network, networkUsers } from "./network.ts";
-export { startRefusal } from "./nic-conflicts.ts";
+export { givenRoots, ownRootName, qualifiedName } from "./incus/root-disk.ts";
+export { agentChanges } from "./instance/changes.ts";
+export type { InstanceSettings } from "./instance/config.ts";
+export type { InstanceFile } from "./instance/files.ts";
+export { Instance } from "./instance/instance.ts";
+export { quotaRefusal } from "./instance/quota.ts";
+export { isSuccessor, migrationMarkOf, parkedMarkOf } from "./marks/identity.ts";
+export { IMAGE_KEY, OWNER_KEY, PROTECTED_KEY, STAGE_KEY } from "./marks/keys.ts";
+export { undoneName } from "./marks/made-names.ts";
+export { isOfSameStack, type Ownership, ownerMark, ownershipOf } from "./marks/ownership.ts";
+export { Network, networkUsers } from "./network/network.ts";
 export { type MarkChange, markedObjects, renamed, renameMark } from "./owner-rename.ts";
-export { isOfSameStack, OWNER_KEY, type Ownership, ownerMark, ownershipOf } from "./ownership.ts";
-export { type PoolWorld, type SettledWish, settleWish } from "./pool-choice.ts";
-export * from "./pool-decision.ts";
-export { poolContents, poolFactsOf, poolHolds, poolWorldOf } from "./pool-facts.ts";
-export { type PoolSizes, realSize } from "./pool-sizes.ts";
-export { ProfileDevices } from "./profile-devices.ts";
-export { profileNeeds } from "./profile-needs.ts";
-export { progressFor } from "./progress.ts";
-export { creationRefusal, migrationRefusal } from "./project-limits.ts";
-export { givenRoots, ownRootName, qualifiedName } from "./root-disk.ts";
-export { StoragePool } from "./storage-pool.ts";
-export { checkImageFiles, type ImageSource, WarmImage } from "./warm-image.ts";
+export { InstancePlacement } from "./placement/instance-placement.ts";
+export { type PoolWorld, settleWish } from "./pool/choice.ts";
+export type { SettledWish } from "./pool/decision.ts";
+export * from "./pool/decision.ts";
+export { poolContents, poolFactsOf, poolHolds, poolWorldOf } from "./pool/facts.ts";
+export { StoragePool } from "./pool/storage-pool.ts";
+export { profileNeeds } from "./profile/needs.ts";
+export { ProfileDevices } from "./profile/profile-devices.ts";
+export { creationRefusal, migrationRefusal } from "./project/limits.ts";
+export { progressFor } from "./pulumi/progress.ts";
 
 const PROVIDERS: Record<Kind, DynamicProvider> = {
   Instance: instanceProvider,

@@ -1,14 +1,13 @@
 import { z } from "zod";
 import type { IncusClient } from "./incus/client.ts";
 import { listImages } from "./incus/images.ts";
+import { changeInstance } from "./incus/instance-patch.ts";
 import { listInstances } from "./incus/instances.ts";
 import { findNetwork, listNetworks, patchNetwork } from "./incus/networks.ts";
 import { api } from "./incus/paths.ts";
 import { findPool, listPools, patchPool } from "./incus/pools.ts";
-import { changeInstance } from "./migration/instance-patch.ts";
-import { PARKED_KEY } from "./migration/names.ts";
-import { OWNER_KEY } from "./ownership.ts";
-import { qualifiedName } from "./root-disk.ts";
+import { qualifiedName } from "./incus/root-disk.ts";
+import { OWNER_KEY, PARKED_KEY } from "./marks/keys.ts";
 
 /** One object on a host that carries a mark of the name before. */
 export interface MarkedObject {

@@ -3,7 +3,7 @@
  * none is, else with a message: the file cannot be read. What is wrong with the hosts is for the program to say.
  */
 import { readFileSync } from "node:fs";
-import { parseStackYaml } from "../infra/stack-yaml.ts";
+import { parseStackYaml } from "../infra/config/stack-yaml.ts";
 
 const LOCAL = /^unix(:(\/var\/lib|\/run)\/incus\/unix\.socket)?$/;
 

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
-import { parseHosts } from "../infra/config.ts";
+import { parseHosts } from "../infra/config/config.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 const LONGEST_README = 150;

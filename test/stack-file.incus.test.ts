@@ -47,7 +47,7 @@ config:
     .map(([name, value]) => `${name}: ${value}`)
     .join(", ");
   const plan = (...flags: string[]) =>
-    execa("node", ["infra/plan-command.ts", "--stack", stack.name, ...flags], {
+    execa("node", ["infra/commands/plan-command.ts", "--stack", stack.name, ...flags], {
       ...{ cwd: projectRoot, reject: false, stdin: "ignore", timeout: 50_000 },
     });
   const environmentOf = async (name: string): Promise<Record<string, string>> => {

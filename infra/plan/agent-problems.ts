@@ -7,7 +7,7 @@ import {
   type ProfileLook,
   parseBytes,
 } from "@taos-hosts/providers";
-import type { AgentConfig } from "../config.ts";
+import type { AgentConfig } from "../config/config.ts";
 import { imageProject, profileProject } from "./projects.ts";
 
 interface Problem {

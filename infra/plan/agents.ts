@@ -11,7 +11,7 @@ import {
   quotaRefusal,
   STAGE_KEY,
 } from "@taos-hosts/providers";
-import type { AgentConfig, HostConfig } from "../config.ts";
+import type { AgentConfig, HostConfig } from "../config/config.ts";
 import { agentProblem } from "./agent-problems.ts";
 import { findInstance, interruptedOf } from "./lookup.ts";
 import { parkedOf } from "./parked.ts";

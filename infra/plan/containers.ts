@@ -6,7 +6,7 @@ import {
   qualifiedName,
   STAGE_KEY,
 } from "@taos-hosts/providers";
-import type { HostConfig } from "../config.ts";
+import type { HostConfig } from "../config/config.ts";
 import { findInstance, interruptedOf } from "./lookup.ts";
 import { planMigration } from "./migrations.ts";
 import { parkedOf } from "./parked.ts";

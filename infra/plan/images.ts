@@ -1,5 +1,5 @@
 import { type HostLook, isCopyOnWrite, nearestNames } from "@taos-hosts/providers";
-import type { HostConfig } from "../config.ts";
+import type { HostConfig } from "../config/config.ts";
 import type { EffectivePool } from "./pools.ts";
 import { imageProject } from "./projects.ts";
 import { type Findings, noFindings } from "./types.ts";

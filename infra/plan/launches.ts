@@ -1,6 +1,6 @@
 import type { HostLook } from "@taos-hosts/providers";
-import { bridgeWish } from "../bridge-wish.ts";
-import type { HostConfig } from "../config.ts";
+import type { HostConfig } from "../config/config.ts";
+import { bridgeWish } from "./bridge-wish.ts";
 import type { EffectivePool } from "./pools.ts";
 import { defaultProfile, rootPool } from "./profiles.ts";
 import type { Action, Launches } from "./types.ts";

@@ -6,7 +6,7 @@ import {
   mountsRefusal,
   qualifiedName,
 } from "@taos-hosts/providers";
-import type { ContainerConfig } from "../config.ts";
+import type { ContainerConfig } from "../config/config.ts";
 import { certainSpace, migrationCost } from "./cost.ts";
 import { parkedOf } from "./parked.ts";
 import { type EffectivePool, least } from "./pools.ts";

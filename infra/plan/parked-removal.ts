@@ -5,7 +5,7 @@ import {
   mountsRefusal,
   qualifiedName,
 } from "@taos-hosts/providers";
-import type { HostConfig } from "../config.ts";
+import type { HostConfig } from "../config/config.ts";
 import { findInstance, interruptedOf } from "./lookup.ts";
 import { parkedOf } from "./parked.ts";
 import { type Action, type Findings, noFindings, type Refusal } from "./types.ts";

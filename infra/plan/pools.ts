@@ -14,9 +14,9 @@ import {
   type SettledWish,
   settleWish,
 } from "@taos-hosts/providers";
-import type { HostConfig } from "../config.ts";
-import { poolWishes } from "../pool-wishes.ts";
+import type { HostConfig } from "../config/config.ts";
 import { parkedOf } from "./parked.ts";
+import { poolWishes } from "./pool-wishes.ts";
 import { type Findings, type Mode, noFindings } from "./types.ts";
 
 /** The pool that images, agents and migrated containers use once the plan is done. Sizes in bytes. */

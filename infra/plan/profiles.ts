@@ -1,6 +1,6 @@
 import { type HostLook, type ProfileLook, profileNeeds, qualifiedName } from "@taos-hosts/providers";
-import { bridgeWish } from "../bridge-wish.ts";
-import type { HostConfig } from "../config.ts";
+import type { HostConfig } from "../config/config.ts";
+import { bridgeWish } from "./bridge-wish.ts";
 import type { EffectivePool, PoolPlan } from "./pools.ts";
 import { profileProject } from "./projects.ts";
 import { type ContainerPlan, type Findings, noFindings } from "./types.ts";

@@ -1,5 +1,5 @@
 import { type HostLook, nearestNames } from "@taos-hosts/providers";
-import type { HostConfig } from "../config.ts";
+import type { HostConfig } from "../config/config.ts";
 import { type Findings, noFindings } from "./types.ts";
 
 /** Projects that the config names and the host does not have: what is in them waits, and says nothing of its own. */

@@ -1,5 +1,5 @@
 import { type HostLook, isCopyOnWrite } from "@taos-hosts/providers";
-import type { HostConfig } from "../config.ts";
+import type { HostConfig } from "../config/config.ts";
 import type { EffectivePool } from "./pools.ts";
 
 /** The taOS worker's own pool: reported, never touched. */

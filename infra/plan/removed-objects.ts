@@ -7,9 +7,9 @@ import {
   poolHolds,
   qualifiedName,
 } from "@taos-hosts/providers";
-import { bridgeWish } from "../bridge-wish.ts";
-import type { HostConfig } from "../config.ts";
+import type { HostConfig } from "../config/config.ts";
 import type { OwnerOf } from "./agents.ts";
+import { bridgeWish } from "./bridge-wish.ts";
 import { imageProject } from "./projects.ts";
 import { type Action, type Findings, noFindings } from "./types.ts";
 

@@ -6,7 +6,7 @@ import {
   OWNER_KEY,
   qualifiedName,
 } from "@taos-hosts/providers";
-import type { HostConfig } from "../config.ts";
+import type { HostConfig } from "../config/config.ts";
 import { migrationCost } from "./cost.ts";
 import { migrationOf, parkedOf } from "./parked.ts";
 import type { EffectivePool } from "./pools.ts";

@@ -7,8 +7,8 @@ import {
   messageOf,
   UnreachableError,
   VisibleError,
-} from "../errors.ts";
-import { lifetimeSignal } from "../lifetime.ts";
+} from "../common/errors.ts";
+import { lifetimeSignal } from "../common/lifetime.ts";
 import { type Endpoint, type HostConnection, resolveEndpoint } from "./connection.ts";
 import { Envelope, Operation } from "./schemas.ts";
 import { openTransport } from "./transport.ts";

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { z } from "zod";
-import { messageOf, VisibleError } from "../errors.ts";
+import { messageOf, VisibleError } from "../common/errors.ts";
 
 /**
  * TLS files of an `https://` connection. Relative paths are resolved against the directory of the Pulumi

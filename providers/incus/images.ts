@@ -2,7 +2,7 @@ import { createReadStream, openAsBlob } from "node:fs";
 import { basename } from "node:path";
 import { FormData } from "undici";
 import { z } from "zod";
-import { isNotFound } from "../errors.ts";
+import { isNotFound } from "../common/errors.ts";
 import type { IncusClient, WaitOptions } from "./client.ts";
 import { api } from "./paths.ts";
 import { Image, ImageAlias } from "./schemas.ts";

@@ -1,4 +1,4 @@
-import { isNotFound } from "../errors.ts";
+import { isNotFound } from "../common/errors.ts";
 import type { IncusClient, Versioned, WaitOptions } from "./client.ts";
 import { api } from "./paths.ts";
 import { Backup, Instance, InstanceState, type Operation, Snapshot } from "./schemas.ts";

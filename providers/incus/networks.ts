@@ -1,4 +1,4 @@
-import { isNotFound } from "../errors.ts";
+import { isNotFound } from "../common/errors.ts";
 import type { IncusClient, Versioned } from "./client.ts";
 import { api } from "./paths.ts";
 import { Lease, Network, NetworkState } from "./schemas.ts";

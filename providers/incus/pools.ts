@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { isNotFound } from "../errors.ts";
+import { isNotFound } from "../common/errors.ts";
 import type { IncusClient, Versioned } from "./client.ts";
 import { api } from "./paths.ts";
 import { PoolResources, StoragePool } from "./schemas.ts";

@@ -1,4 +1,4 @@
-import { isNotFound, isPreconditionFailed } from "../errors.ts";
+import { isNotFound, isPreconditionFailed } from "../common/errors.ts";
 import type { IncusClient, Versioned } from "./client.ts";
 import { api } from "./paths.ts";
 import { Profile } from "./schemas.ts";

@@ -9,30 +9,30 @@ import {
   messageOf,
   UnreachableError,
   VisibleError,
-} from "../errors.ts";
-import { type HostFiles, openHostFiles } from "../host-files.ts";
+} from "../common/errors.ts";
+import { lifetimeSignal } from "../common/lifetime.ts";
+import { type HostFiles, openHostFiles } from "../host/files.ts";
 import type { IncusClient } from "../incus/client.ts";
+import { changeInstance } from "../incus/instance-patch.ts";
 import { findInstance } from "../incus/instances.ts";
+import { rootPool } from "../incus/root-device.ts";
 import { getServer } from "../incus/server.ts";
-import { lifetimeSignal } from "../lifetime.ts";
-import type { Progress } from "../progress.ts";
-import { changeInstance } from "./instance-patch.ts";
-import { journalEntry, type SourceJournal } from "./journal.ts";
-import { Lease, LeaseLostError } from "./lease.ts";
+import { journalEntry, type SourceJournal } from "../marks/journal.ts";
+import { copyName, parkedName, undoneName } from "../marks/made-names.ts";
+import type { Progress } from "../pulumi/progress.ts";
 import { type Move, type MoveRequest, refOf } from "./move.ts";
-import { copyName, parkedName, undoneName } from "./names.ts";
 import { type Observation, observationOf, observe } from "./observation.ts";
 import { preflight } from "./preflight.ts";
+import { Lease, LeaseLostError } from "./record/lease.ts";
 import { beginRollback, forgetRollback } from "./rollback.ts";
-import { rootPool } from "./root-device.ts";
 import { withSlot } from "./semaphore.ts";
 import { settle } from "./settle.ts";
 import { situationOf } from "./situation.ts";
 import { standingLine } from "./standing.ts";
 import { deriveState, type MigrationState, STATES } from "./states.ts";
 import { deadEnd, STEPS, writeSource } from "./steps.ts";
-import { rename } from "./swap.ts";
-import { mendTornRenames } from "./torn-rename.ts";
+import { rename } from "./swap/swap.ts";
+import { mendTornRenames } from "./swap/torn-rename.ts";
 
 /** Times that one run goes on after a lost connection or a concurrent change. */
 const RECOVERIES = 6;

@@ -1,8 +1,8 @@
-import type { HostFiles } from "../host-files.ts";
+import type { HostFiles } from "../host/files.ts";
 import type { IncusClient } from "../incus/client.ts";
 import type { InstanceRef } from "../incus/instances.ts";
-import type { Progress } from "../progress.ts";
-import type { Lease } from "./lease.ts";
+import type { Progress } from "../pulumi/progress.ts";
+import type { Lease } from "./record/lease.ts";
 
 /** What is asked for: this container, by name, to that pool. */
 export interface MoveRequest extends InstanceRef {

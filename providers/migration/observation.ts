@@ -2,10 +2,9 @@ import { z } from "zod";
 import type { IncusClient } from "../incus/client.ts";
 import { api } from "../incus/paths.ts";
 import { Instance } from "../incus/schemas.ts";
-import { standingOf } from "./identity.ts";
-import { type CopyJournal, type Journal, readJournal, type SourceJournal } from "./journal.ts";
-
-import { parkedRecordOf } from "./parking.ts";
+import { standingOf } from "../marks/identity.ts";
+import { type CopyJournal, type Journal, readJournal, type SourceJournal } from "../marks/journal.ts";
+import { parkedRecordOf } from "../marks/parked-record.ts";
 
 /** A container as far as a migration looks at it. */
 export interface Seen<J> {

@@ -1,21 +1,21 @@
-import { formatBytes, parseBytes } from "../bytes.ts";
-import { VisibleError } from "../errors.ts";
-import { refuseForeignMounts } from "../foreign-mounts.ts";
+import { formatBytes, parseBytes } from "../common/bytes.ts";
+import { VisibleError } from "../common/errors.ts";
+import { refuseForeignMounts } from "../host/foreign-mounts.ts";
 import { findImage } from "../incus/images.ts";
 import { getInstanceState, listBackups, listSnapshots } from "../incus/instances.ts";
 import { findPool } from "../incus/pools.ts";
+import { rootDevice } from "../incus/root-device.ts";
 import type { Instance, Snapshot } from "../incus/schemas.ts";
-import { countedLimits, migrationRefusal, projectRules } from "../project-limits.ts";
-import { type Identity, identityOf } from "./identity.ts";
+import { type Identity, identityOf } from "../marks/identity.ts";
+import { copyName, parkedName } from "../marks/made-names.ts";
+import { parkedRecordOf } from "../marks/parked-record.ts";
+import { countedLimits, migrationRefusal, projectRules } from "../project/limits.ts";
+import { ensureSpace } from "./copy/space.ts";
+import { countFlagged, hasNestedSubvolumes, snapshotVolumeOf, volumeOf } from "./copy/volume.ts";
 import { type Move, refOf } from "./move.ts";
-import { copyName, parkedName } from "./names.ts";
 import { listProjectInstances } from "./observation.ts";
-import { parkedRecordOf } from "./parking.ts";
-import { rootDevice } from "./root-device.ts";
-import { ensureSpace } from "./space.ts";
 import { startConflict } from "./start-conflict.ts";
 import { requireTools } from "./tools.ts";
-import { countFlagged, hasNestedSubvolumes, snapshotVolumeOf, volumeOf } from "./volume.ts";
 
 /** Drivers whose volumes are directories that can be compared file by file. */
 const DRIVERS = ["btrfs", "dir"];

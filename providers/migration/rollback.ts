@@ -1,17 +1,18 @@
 import { randomUUID } from "node:crypto";
-import { VisibleError } from "../errors.ts";
+import { VisibleError } from "../common/errors.ts";
+import { changeInstance } from "../incus/instance-patch.ts";
 import { findInstance } from "../incus/instances.ts";
 import { findPool } from "../incus/pools.ts";
+import { rootPool } from "../incus/root-device.ts";
 import type { Instance } from "../incus/schemas.ts";
-import { identityOf } from "./identity.ts";
-import { changeInstance } from "./instance-patch.ts";
-import { type CopyJournal, journalEntry, requireMark, type SourceJournal } from "./journal.ts";
+import { identityOf } from "../marks/identity.ts";
+import { type CopyJournal, journalEntry, requireMark, type SourceJournal } from "../marks/journal.ts";
+import { JOURNAL_KEY, LEASE_KEY, PARKED_KEY } from "../marks/keys.ts";
+import { undoneName } from "../marks/made-names.ts";
+import { originalsOf, type ParkedRecord, parkedRecordOf, parkedSettings } from "../marks/parked-record.ts";
 import { type Move, refOf } from "./move.ts";
-import { JOURNAL_KEY, LEASE_KEY, PARKED_KEY, undoneName } from "./names.ts";
 import type { Observation, Seen } from "./observation.ts";
-import { originalsOf, type ParkedRecord, parkedRecordOf, parkedSettings } from "./parking.ts";
 import { ipv4Addresses } from "./preflight.ts";
-import { rootPool } from "./root-device.ts";
 import { startConflict } from "./start-conflict.ts";
 
 /**

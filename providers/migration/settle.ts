@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
-import { DeadlineError } from "../errors.ts";
+import { DeadlineError } from "../common/errors.ts";
 import type { IncusClient } from "../incus/client.ts";
 import { parseApiUrl } from "../incus/paths.ts";
 

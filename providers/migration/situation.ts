@@ -1,4 +1,4 @@
-import { UUID_KEY } from "./identity.ts";
+import { UUID_KEY } from "../marks/identity.ts";
 import type { Observation } from "./observation.ts";
 import type { Situation } from "./states.ts";
 

@@ -1,5 +1,5 @@
+import { rootPool } from "../incus/root-device.ts";
 import type { Observation } from "./observation.ts";
-import { rootPool } from "./root-device.ts";
 
 /**
  * What state a container is in after its migration was not brought to an end: the first line of the error. Where it is

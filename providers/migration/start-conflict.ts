@@ -1,12 +1,12 @@
 import { z } from "zod";
-import { missingSources, missingSourcesRefusal, workingPools } from "../device-sources.ts";
-import type { HostFiles } from "../host-files.ts";
+import { missingSources, missingSourcesRefusal, workingPools } from "../host/device-sources.ts";
+import type { HostFiles } from "../host/files.ts";
+import { type NicHolder, nicsOf, startRefusal } from "../host/nic-conflicts.ts";
 import type { IncusClient } from "../incus/client.ts";
 import { listInstances } from "../incus/instances.ts";
 import { api } from "../incus/paths.ts";
 import { listPools } from "../incus/pools.ts";
 import { type Instance, Network, Project } from "../incus/schemas.ts";
-import { type NicHolder, nicsOf, startRefusal } from "../nic-conflicts.ts";
 
 /** Why Incus would not start a container again, once it is stopped, with the way out. Looks at all projects. */
 export async function startConflict(

@@ -1,4 +1,4 @@
-import type { CopyJournal, SourceJournal } from "./journal.ts";
+import type { CopyJournal, SourceJournal } from "../marks/journal.ts";
 
 /**
  * Every state a container can be in, each named by what is true on the host, with what happens next. `end` states

@@ -1,25 +1,9 @@
-import { VisibleError } from "../errors.ts";
+import { VisibleError } from "../common/errors.ts";
+import { changeInstance } from "../incus/instance-patch.ts";
 import { listSnapshots } from "../incus/instances.ts";
-import { changeInstance } from "./instance-patch.ts";
-import { type CopyJournal, journalEntry, type SourceJournal } from "./journal.ts";
-import { type Move, refOf } from "./move.ts";
-import { JOURNAL_KEY, LEASE_KEY } from "./names.ts";
-import type { Observation, Seen } from "./observation.ts";
-import { endOrphans } from "./orphans.ts";
-import { forgetRollback, parkCopy } from "./rollback.ts";
-import { alignSnapshots } from "./snapshots.ts";
-import { type MigrationState, STATES } from "./states.ts";
-import { stopInstance } from "./stop.ts";
-import {
-  dressCopy,
-  forgetMigration,
-  parkSettings,
-  rehearseSwap,
-  rename,
-  startInstance,
-  undressCopy,
-  unparkSettings,
-} from "./swap.ts";
+import { type CopyJournal, journalEntry, type SourceJournal } from "../marks/journal.ts";
+import { JOURNAL_KEY, LEASE_KEY } from "../marks/keys.ts";
+import { alignSnapshots } from "./copy/snapshots.ts";
 import {
   beginOfCopy,
   copyAll,
@@ -29,9 +13,25 @@ import {
   deleteCopy,
   ensureDeltaFits,
   volumesOf,
-} from "./transfer.ts";
-import { proveHealth, verifyCopy } from "./verify.ts";
-import { flush } from "./volume.ts";
+} from "./copy/transfer.ts";
+import { proveHealth, verifyCopy } from "./copy/verify.ts";
+import { flush } from "./copy/volume.ts";
+import { type Move, refOf } from "./move.ts";
+import type { Observation, Seen } from "./observation.ts";
+import { endOrphans } from "./record/orphans.ts";
+import { forgetRollback, parkCopy } from "./rollback.ts";
+import { type MigrationState, STATES } from "./states.ts";
+import { stopInstance } from "./swap/stop.ts";
+import {
+  dressCopy,
+  forgetMigration,
+  parkSettings,
+  rehearseSwap,
+  rename,
+  startInstance,
+  undressCopy,
+  unparkSettings,
+} from "./swap/swap.ts";
 
 /** Milliseconds that a copy which proved unhealthy has to stop before it is killed. */
 const UNHEALTHY_STOP = 10_000;

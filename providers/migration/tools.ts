@@ -1,6 +1,6 @@
 import { execa } from "execa";
-import { VisibleError } from "../errors.ts";
-import type { HostFiles } from "../host-files.ts";
+import { VisibleError } from "../common/errors.ts";
+import type { HostFiles } from "../host/files.ts";
 
 /** Programs that a migration runs where the daemon's files are, with the Debian package of each. */
 const PROGRAMS = [

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { parseHosts } from "../../infra/config.ts";
-import { gatherFacts } from "../../infra/facts.ts";
-import { planHosts } from "../../infra/plan.ts";
-import { report } from "../../infra/report.ts";
+import { parseHosts } from "../../infra/config/config.ts";
+import { gatherFacts } from "../../infra/facts/facts.ts";
+import { planHosts } from "../../infra/plan/plan.ts";
+import { report } from "../../infra/report/report.ts";
 import { createInstance } from "../../providers/incus/instances.ts";
 import { clientFor } from "../../providers/index.ts";
 import { type IncusDaemon, startDaemon } from "../testbed/daemon.ts";

@@ -1,10 +1,10 @@
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { parseHosts } from "../../infra/config.ts";
-import { gatherFacts } from "../../infra/facts.ts";
-import { planErrors, planHosts } from "../../infra/plan.ts";
-import { report } from "../../infra/report.ts";
+import { parseHosts } from "../../infra/config/config.ts";
+import { gatherFacts } from "../../infra/facts/facts.ts";
+import { planErrors, planHosts } from "../../infra/plan/plan.ts";
+import { report } from "../../infra/report/report.ts";
 import { get } from "../../providers/index.ts";
 import { type IncusDaemon, startDaemon } from "../testbed/daemon.ts";
 import { recordEvents } from "../testbed/events.ts";

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { parseHosts } from "../../infra/config.ts";
-import { gatherFacts } from "../../infra/facts.ts";
-import { type HostPlan, planHosts } from "../../infra/plan.ts";
+import { parseHosts } from "../../infra/config/config.ts";
+import { gatherFacts } from "../../infra/facts/facts.ts";
+import { type HostPlan, planHosts } from "../../infra/plan/plan.ts";
 import { TestResource } from "../providers/resource.ts";
 import { createStack, errorsOf, type TestStack } from "../pulumi/stack.ts";
 import { type IncusDaemon, startDaemon } from "../testbed/daemon.ts";

@@ -2,9 +2,9 @@ import { existsSync } from "node:fs";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { parseHosts } from "../../infra/config.ts";
-import { gatherFacts } from "../../infra/facts.ts";
-import { planErrors, planHosts } from "../../infra/plan.ts";
+import { parseHosts } from "../../infra/config/config.ts";
+import { gatherFacts } from "../../infra/facts/facts.ts";
+import { planErrors, planHosts } from "../../infra/plan/plan.ts";
 import { type IncusDaemon, startDaemon } from "../testbed/daemon.ts";
 import { type FaultyProxy, startProxy } from "../testbed/faulty-proxy.ts";
 import {

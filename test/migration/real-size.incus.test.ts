@@ -1,6 +1,6 @@
 import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Plan } from "../../infra/plan.ts";
+import type { Plan } from "../../infra/plan/plan.ts";
 import { projectRoot } from "../pulumi/cli.ts";
 import {
   changesOf,
@@ -164,7 +164,7 @@ async function othersNow(): Promise<{ instance: unknown; pid: number; files: Man
 /** `npm run plan` as a program reads it. */
 async function planNow(): Promise<Plan> {
   const args = [
-    `${projectRoot}/infra/plan-command.ts`,
+    `${projectRoot}/infra/commands/plan-command.ts`,
     "--config-file",
     stack.configFile,
     "--stack",

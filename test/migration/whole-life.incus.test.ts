@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { parseHosts } from "../../infra/config.ts";
-import { gatherFacts } from "../../infra/facts.ts";
-import { hasActions, type Plan, planErrors, planHosts } from "../../infra/plan.ts";
+import { parseHosts } from "../../infra/config/config.ts";
+import { gatherFacts } from "../../infra/facts/facts.ts";
+import { hasActions, type Plan, planErrors, planHosts } from "../../infra/plan/plan.ts";
 import { changesOf, createStack, errorsOf, type HostsConfig, type TestStack } from "../pulumi/stack.ts";
 import { type IncusDaemon, startDaemon } from "../testbed/daemon.ts";
 import { instanceOf, makeContainer, parkedOf, placesOf, setUpDirHost, twin } from "./scene.ts";

@@ -52,7 +52,7 @@ async function node(
   ...flags: string[]
 ): Promise<{ code: number | undefined; text: string }> {
   const args = [
-    join(checkout(), "infra", command),
+    join(checkout(), "infra/commands", command),
     "--stack",
     "here",
     "--config-file",

@@ -71,7 +71,7 @@ const processIds = async (): Promise<number[]> => {
 
 function rename() {
   const flags = ["--stack", "second", "--from-stack", "first", "--config-file", stack.configFile, "--yes"];
-  const command = join(projectRoot, "infra/rename-command.ts");
+  const command = join(projectRoot, "infra/commands/rename-command.ts");
   return execa(process.execPath, [command, ...flags], { env: stack.env, reject: false, all: true });
 }
 

@@ -2,9 +2,9 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { parseHosts } from "../../infra/config.ts";
-import { gatherFacts } from "../../infra/facts.ts";
-import { planErrors, planHosts } from "../../infra/plan.ts";
+import { parseHosts } from "../../infra/config/config.ts";
+import { gatherFacts } from "../../infra/facts/facts.ts";
+import { planErrors, planHosts } from "../../infra/plan/plan.ts";
 import { type IncusDaemon, startDaemon } from "../testbed/daemon.ts";
 import { setUpHost } from "../testbed/host-setup.ts";
 import { importImage } from "../testbed/images.ts";
@@ -40,7 +40,7 @@ async function rename(
 ): Promise<{ exitCode?: number | undefined; all: string }> {
   const flags = given.filter((one) => typeof one === "string");
   const env = Object.assign({}, stack.env, ...given.filter((one) => typeof one !== "string"));
-  const command = join(projectRoot, "infra/rename-command.ts");
+  const command = join(projectRoot, "infra/commands/rename-command.ts");
   const args = [command, "--stack", "after", "--config-file", stack.configFile, ...flags];
   return execa(process.execPath, args, { env, reject: false, all: true, stdin: "ignore" });
 }

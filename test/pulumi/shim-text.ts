@@ -14,7 +14,7 @@ export const KINDS = [
 // Pulumi names the captured variable in the text: it is "provider" there and must be here.
 const SCRIPT = `
 import * as pulumi from "@pulumi/pulumi";
-import { shim } from "./providers/shim.ts";
+import { shim } from "./providers/pulumi/shim.ts";
 const texts = {};
 for (const kind of process.argv.slice(1)) {
   const provider = shim(kind);

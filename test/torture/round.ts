@@ -2,7 +2,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { execa } from "execa";
-import type { Plan } from "../../infra/plan.ts";
+import type { Plan } from "../../infra/plan/plan.ts";
 import { projectRoot } from "../pulumi/cli.ts";
 import type { PulumiRun } from "../pulumi/run.ts";
 import { changesOf, createStack, errorsOf, type RunResult, type TestStack } from "../pulumi/stack.ts";
@@ -238,7 +238,13 @@ class Round {
   }
 
   async #plan(): Promise<PlanResult> {
-    const args = ["infra/plan-command.ts", "--config-file", this.#stack.configFile, "--stack", "torture"];
+    const args = [
+      "infra/commands/plan-command.ts",
+      "--config-file",
+      this.#stack.configFile,
+      "--stack",
+      "torture",
+    ];
     const { exitCode, stdout, stderr } = await execa("node", [...args, "--format", "json"], {
       ...{ cwd: projectRoot, reject: false, stdin: "ignore", timeout: 60_000 },
     });

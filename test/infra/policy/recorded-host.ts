@@ -1,11 +1,11 @@
 import * as pulumi from "@pulumi/pulumi";
-import { Host } from "../../../infra/host.ts";
-import { planHosts } from "../../../infra/plan.ts";
+import { Sealing } from "../../../infra/config/sealing.ts";
+import { Host } from "../../../infra/host/host.ts";
+import { planHosts } from "../../../infra/plan/plan.ts";
 import type { SeenResource } from "../../../infra/policy/rules.ts";
-import { Sealing } from "../../../infra/sealing.ts";
 import type { HostLook } from "../../../providers/index.ts";
-import { hostConfig } from "../hosts.ts";
-import { CONTEXT, HOST } from "../world.ts";
+import { hostConfig } from "../plan/hosts.ts";
+import { CONTEXT, HOST } from "../plan/world.ts";
 
 /** Answers registrations instead of the engine: no CLI, no host. */
 await pulumi.runtime.setMocks(

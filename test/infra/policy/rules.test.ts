@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { type SeenResource, undeclaredContainers, unprotectedInstance } from "../../../infra/policy/rules.ts";
 import { type HostLook, type InstanceLook, OWNER_KEY } from "../../../providers/index.ts";
-import { board, container, poolLook } from "../hosts.ts";
-import { owner } from "../world.ts";
+import { board, container, poolLook } from "../plan/hosts.ts";
+import { owner } from "../plan/world.ts";
 import { recordHost } from "./recorded-host.ts";
 
 const AGENTS = { agents: { iris: { image: "taos-openclaw-base" }, rose: { image: "taos-openclaw-base" } } };

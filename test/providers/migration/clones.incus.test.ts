@@ -2,7 +2,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { removeParked } from "../../../providers/migration/parked.ts";
+import { removeParked } from "../../../providers/parking/parked.ts";
 import type { IncusDaemon } from "../../testbed/daemon.ts";
 import { type Manifest, manifest } from "../../testbed/manifest.ts";
 import {

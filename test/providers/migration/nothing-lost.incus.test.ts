@@ -1,7 +1,7 @@
 import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
-import { parkedName } from "../../../providers/migration/names.ts";
+import { parkedName } from "../../../providers/marks/made-names.ts";
 import type { IncusDaemon } from "../../testbed/daemon.ts";
 import { until } from "../../testbed/deadline.ts";
 import { manifest } from "../../testbed/manifest.ts";

@@ -1,11 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { Instance } from "../../../providers/incus/schemas.ts";
-import { readJournal } from "../../../providers/migration/journal.ts";
-import { copyName, parkedName } from "../../../providers/migration/names.ts";
+import { readJournal } from "../../../providers/marks/journal.ts";
+import { copyName, parkedName } from "../../../providers/marks/made-names.ts";
+import { originalsOf, parkedSettings } from "../../../providers/marks/parked-record.ts";
+import { parseProgress } from "../../../providers/migration/copy/rsync.ts";
 import { observationOf } from "../../../providers/migration/observation.ts";
-import { originalsOf, parkedSettings } from "../../../providers/migration/parking.ts";
-import { parseProgress } from "../../../providers/migration/rsync.ts";
 import { withSlot } from "../../../providers/migration/semaphore.ts";
 
 const UUID = "2f47f9a1-10c2-4ea2-bdf4-01f64f5de095";

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { concludeWithdrawn, rollBack } from "../../../providers/migration/engine.ts";
-import { removeParked } from "../../../providers/migration/parked.ts";
+import { removeParked } from "../../../providers/parking/parked.ts";
 import type { IncusDaemon } from "../../testbed/daemon.ts";
 import {
   clear,

@@ -1,0 +1,78 @@
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { messageOf, VisibleError } from "@taos-hosts/providers";
+import { parseHosts } from "../config/config.ts";
+import { checkFiles } from "../config/files.ts";
+import { PROJECT_ROOT, projectName } from "../config/project.ts";
+import { Sealing } from "../config/sealing.ts";
+import { readStackConfig } from "../config/stack-config.ts";
+import { gatherFacts } from "../facts/facts.ts";
+import { hasActions, planErrors, planHosts } from "../plan/plan.ts";
+import { type ReportFormat, report } from "../report/report.ts";
+
+const FORMATS: readonly ReportFormat[] = ["text", "markdown", "json"];
+
+const USAGE = `Usage: npm run plan -- [--stack NAME] [--format text|markdown|json]
+
+Looks at the hosts of stacks/Pulumi.NAME.yaml, read-only, and reports what "npm run up" would do to them.
+
+  -s, --stack NAME    the stack (default: local)
+      --config-file F the stack's config in another place
+  -f, --format FORMAT text (default), markdown (for a pull request comment) or json
+      --deadline S    seconds that each host has to answer (default: 20)
+  -h, --help          this text
+
+Exit code: 0 nothing to do, 2 something would change, 1 an error: a mistake in the config, a host that does not
+answer, something that is refused.
+`;
+
+/** @returns the exit code */
+async function main(args: string[]): Promise<number> {
+  const { values } = parseArgs({
+    args,
+    options: {
+      stack: { type: "string", short: "s", default: "local" },
+      "config-file": { type: "string" },
+      format: { type: "string", short: "f", default: "text" },
+      deadline: { type: "string", default: "20" },
+      help: { type: "boolean", short: "h", default: false },
+    },
+  });
+  if (values.help) {
+    process.stdout.write(USAGE);
+    return 0;
+  }
+  const format = FORMATS.find((one) => one === values.format);
+  if (!format) throw new VisibleError(`--format must be one of ${FORMATS.join(", ")}.`);
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(values.stack))
+    throw new VisibleError("--stack must be a stack's name.");
+  const seconds = Number(values.deadline);
+  if (!(seconds > 0 && seconds <= 3_600))
+    throw new VisibleError("--deadline must be a number of seconds, at most 3600.");
+
+  const given = values["config-file"];
+  const file = given === undefined ? join("stacks", `Pulumi.${values.stack}.yaml`) : resolve(given);
+  const { hosts: written, encrypted } = await readStackConfig(file, PROJECT_ROOT);
+  const hosts = new Sealing(encrypted).mark(checkFiles(parseHosts(written), PROJECT_ROOT));
+  const facts = await gatherFacts(hosts, { deadline: seconds * 1_000 });
+  const plan = planHosts(hosts, facts, { project: await projectName(), stack: values.stack });
+  process.stdout.write(report(plan, format));
+  if (planErrors(plan).length > 0) return 1;
+  return hasActions(plan) ? 2 : 0;
+}
+
+main(process.argv.slice(2)).then(
+  (code) => {
+    // Connections to the hosts are kept alive; nothing is left to wait for.
+    process.exitCode = code;
+    process.stdout.write("", () => process.exit(code));
+  },
+  (error: unknown) => {
+    const usage =
+      error instanceof Error && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS");
+    process.stderr.write(
+      `taos-hosts: error: ${error instanceof VisibleError || usage ? messageOf(error) : error instanceof Error ? error.stack : error}\n`,
+    );
+    process.exit(1);
+  },
+);

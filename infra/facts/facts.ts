@@ -1,0 +1,54 @@
+import { agentChanges, clientFor, type HostLook, lookAtHost, messageOf } from "@taos-hosts/providers";
+import { instanceArgs } from "../config/agent-args.ts";
+import type { HostConfig } from "../config/config.ts";
+import { ENCRYPTED } from "../config/stack-yaml.ts";
+
+/** How long a host has to answer, in milliseconds, sizes included. */
+const LOOK_DEADLINE = 20_000;
+
+/** What one look at a host showed, or why there was none. */
+export type HostFacts = { look: HostLook } | { unreachable: string };
+
+export interface FactsOptions {
+  /** Milliseconds for each host. @default 20000 */
+  deadline?: number;
+  /** Measure what containers occupy, where the host's files can be read. @default true */
+  sizes?: boolean;
+  signal?: AbortSignal;
+}
+
+/**
+ * Looks at all hosts at once, read-only. A host that does not answer in time, or not at all, is a fact too: the
+ * others go on.
+ */
+export async function gatherFacts(
+  hosts: Record<string, HostConfig>,
+  options: FactsOptions = {},
+): Promise<Record<string, HostFacts>> {
+  const { deadline = LOOK_DEADLINE, sizes = true, signal } = options;
+  const looked = Object.values(hosts).map(async (host): Promise<[string, HostFacts]> => {
+    try {
+      const look = await lookAtHost(clientFor(host.connection), {
+        deadline,
+        sizes,
+        undo: host.optIn.undo.map((name) => ({
+          name,
+          project: (host.containers[name] ?? host.agents[name])?.project ?? host.project,
+        })),
+        // Owner and pool are not compared.
+        changesOf: agentChanges(
+          Object.entries(host.agents).map(([name, agent]) => ({
+            ...{ name, owner: "", pool: "" },
+            ...instanceArgs(agent),
+          })),
+          ENCRYPTED,
+        ),
+        ...(signal ? { signal } : {}),
+      });
+      return [host.name, { look }];
+    } catch (error) {
+      return [host.name, { unreachable: messageOf(error) }];
+    }
+  });
+  return Object.fromEntries(await Promise.all(looked));
+}

@@ -1,0 +1,131 @@
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { execa } from "execa";
+import { VisibleError } from "../../common/errors.ts";
+import { type HostFiles, volumeSegments } from "../../host/files.ts";
+import type { InstanceRef } from "../../incus/instances.ts";
+
+/** What belongs to a container in its volume. `backup.yaml` is Incus' own and differs by design. */
+const MEMBERS = ["rootfs", "templates", "metadata.yaml"] as const;
+/** Milliseconds for one walk over a container's files. */
+const WALK_DEADLINE = 600_000;
+
+/** A container's volume, or one snapshot of it, as directories below Incus' own. */
+export type Volume = readonly string[];
+
+export function volumeOf(pool: string, ref: InstanceRef): Volume {
+  return volumeSegments(pool, ref.project, ref.name);
+}
+
+export function snapshotVolumeOf(pool: string, ref: InstanceRef, snapshot: string): Volume {
+  if (snapshot === "." || snapshot === ".." || snapshot.includes("/"))
+    throw new RangeError(`not a snapshot name: ${snapshot}`);
+  const [pools = "", name = "", , volume = ""] = volumeSegments(pool, ref.project, ref.name);
+  return [pools, name, "containers-snapshots", volume, snapshot];
+}
+
+/** The members of `from` as rsync takes them; what `from` lacks is removed from `to` unless `keep` is set. */
+export async function membersToCopy(
+  files: HostFiles,
+  from: Volume,
+  to: Volume,
+  keep = false,
+): Promise<string[]> {
+  const present: string[] = [];
+  for (const member of MEMBERS) {
+    if (await files.exists(...from, member)) present.push(files.daemonPath(...from, member));
+    else if (!keep && member !== "rootfs")
+      await rm(files.path(...to, member), { recursive: true, force: true });
+  }
+  if (!present[0]?.endsWith("/rootfs") || !(await files.exists(...to, "rootfs"))) {
+    throw new VisibleError(
+      `The files of a volume are not where Incus keeps them (${join(...from)} to ${join(...to)}). Is the pool mounted?`,
+    );
+  }
+  return present;
+}
+
+/** Paths, relative to rootfs, of regular files whose inode changed at or after `since` (seconds since 1970). */
+export async function changedSince(
+  files: HostFiles,
+  volume: Volume,
+  since: number,
+  signal: AbortSignal,
+): Promise<Buffer[]> {
+  const root = files.daemonPath(...volume, "rootfs");
+  const newer = ["-type", "f", "-newerct", `@${Math.floor(since)}`, "-printf", "%P\\0"];
+  const { stdout } = await execa(...files.command("find", root, ...newer), {
+    encoding: "buffer",
+    stdin: "ignore",
+    timeout: WALK_DEADLINE,
+    cancelSignal: signal,
+    maxBuffer: 256 * 1024 * 1024,
+  });
+  return splitAtZero(Buffer.from(stdout));
+}
+
+/** True where a btrfs subvolume is nested in the rootfs: its top has inode 256 on another device. */
+export async function hasNestedSubvolumes(
+  files: HostFiles,
+  volume: Volume,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const tops = ["-mindepth", "1", "-xdev", "-type", "d", "-inum", "256", "-print", "-quit"];
+  const { stdout } = await execa(...files.command("find", files.daemonPath(...volume, "rootfs"), ...tops), {
+    ...{ stdin: "ignore", reject: false, timeout: WALK_DEADLINE, cancelSignal: signal },
+  });
+  return stdout !== "";
+}
+
+/** Number of files with the immutable or append-only flag. */
+export async function countFlagged(files: HostFiles, volume: Volume, signal: AbortSignal): Promise<number> {
+  // Special files make lsattr complain and exit with 1.
+  const { stdout } = await execa(...files.command("lsattr", "-aR", files.daemonPath(...volume, "rootfs")), {
+    ...{ stdin: "ignore", reject: false, timeout: WALK_DEADLINE, cancelSignal: signal },
+    ...{ stripFinalNewline: true, maxBuffer: 256 * 1024 * 1024, env: { LC_ALL: "C" } },
+  });
+  return stdout
+    .split("\n")
+    .filter((line) => /^[-A-Za-z]*[ia][-A-Za-z]* /.test(line) && /^[-A-Za-z]{16,} /.test(line)).length;
+}
+
+/** Runs `task` while a snapshot's subvolume is writable. On a pool that is not btrfs snapshots are plain directories. */
+export async function whileWritable(
+  files: HostFiles,
+  snapshot: Volume,
+  driver: string,
+  task: () => Promise<void>,
+): Promise<void> {
+  if (driver !== "btrfs") return task();
+  const path = files.daemonPath(...snapshot);
+  const set = async (value: "true" | "false"): Promise<void> => {
+    await execa(...files.command("btrfs", "property", "set", "-t", "s", path, "ro", value), {
+      stdin: "ignore",
+      timeout: 60_000,
+    });
+  };
+  await set("false");
+  try {
+    await task();
+  } finally {
+    await set("true");
+  }
+}
+
+/** Flushes the file system of a volume to disk. */
+export async function flush(files: HostFiles, volume: Volume): Promise<void> {
+  await execa(...files.command("sync", "--file-system", files.daemonPath(...volume)), {
+    stdin: "ignore",
+    timeout: WALK_DEADLINE,
+  });
+}
+
+function splitAtZero(bytes: Buffer): Buffer[] {
+  const parts: Buffer[] = [];
+  for (let start = 0; start < bytes.length; ) {
+    const end = bytes.indexOf(0, start);
+    parts.push(bytes.subarray(start, end === -1 ? bytes.length : end));
+    start = end === -1 ? bytes.length : end + 1;
+  }
+  return parts;
+}

@@ -1,0 +1,49 @@
+import { readdir, readFile, readlink } from "node:fs/promises";
+import { setTimeout as delay } from "node:timers/promises";
+import { VisibleError } from "../../common/errors.ts";
+import type { HostFiles } from "../../host/files.ts";
+import type { Volume } from "../copy/volume.ts";
+
+/** Milliseconds for killed processes to be gone. */
+const DEADLINE = 30_000;
+
+/**
+ * Ends every rsync that still writes below a volume: left by a run that was killed in a way that spared its
+ * children. It would write over what the copy does once it runs.
+ * @throws VisibleError where one cannot be ended
+ */
+export async function endOrphans(files: HostFiles, volume: Volume): Promise<void> {
+  const directory = files.daemonPath(...volume);
+  const end = performance.now() + DEADLINE;
+  for (;;) {
+    const pids = await writersBelow(directory, files.mountNamespace);
+    if (pids.length === 0) return;
+    if (performance.now() > end) {
+      throw new VisibleError(
+        `rsync process ${pids[0] ?? 0} of an earlier run still writes below ${directory}. End it, then run again.`,
+      );
+    }
+    for (const pid of pids) {
+      try {
+        process.kill(pid, "SIGKILL");
+      } catch {
+        // It ended by itself.
+      }
+    }
+    await delay(50);
+  }
+}
+
+async function writersBelow(directory: string, mountNamespace: string): Promise<number[]> {
+  const found: number[] = [];
+  for (const entry of await readdir("/proc").catch(() => [])) {
+    if (!/^\d+$/.test(entry) || Number(entry) === process.pid) continue;
+    const words = (await readFile(`/proc/${entry}/cmdline`, "utf8").catch(() => "")).split("\0");
+    if (!/(^|\/)(rsync|setpriv|nsenter)$/.test(words[0] ?? "")) continue;
+    if (!words.some((word) => `${word}/`.startsWith(`${directory}/`))) continue;
+    // The same path is another directory to a process of another namespace; on its way there it is in ours.
+    const namespace = await readlink(`/proc/${entry}/ns/mnt`).catch(() => "");
+    if (namespace === mountNamespace || !words[0]?.endsWith("rsync")) found.push(Number(entry));
+  }
+  return found;
+}

@@ -1,0 +1,134 @@
+import { readFile, readlink } from "node:fs/promises";
+import { setTimeout as delay } from "node:timers/promises";
+import { DeadlineError, IncusApiError, messageOf, VisibleError } from "../../common/errors.ts";
+import type { HostFiles } from "../../host/files.ts";
+import type { IncusClient } from "../../incus/client.ts";
+import { changeInstance } from "../../incus/instance-patch.ts";
+import { findInstance, getInstanceState, type InstanceRef, setInstanceState } from "../../incus/instances.ts";
+import type { Instance } from "../../incus/schemas.ts";
+
+/** Milliseconds for a kill, or for Incus to answer beyond the timeout that it was given. */
+const SLACK = 15_000;
+/** Milliseconds between two looks whether it has stopped. */
+const EVERY = 50;
+/** Ask init to halt: what liblxc sends by default, and to an init that blocks it, as systemd does (lxccontainer.c). */
+const SIGPWR = "SIGPWR";
+const SIGRTMIN_PLUS_3 = 37;
+
+export interface StopOptions {
+  /** Milliseconds that the container has. */
+  timeout: number;
+  /** Kill it afterwards. */
+  force: boolean;
+  /** Files of the host, where it is this machine. */
+  files: HostFiles | undefined;
+  signal?: AbortSignal;
+}
+
+/**
+ * Stops a container gently; by force only where that was asked for.
+ *
+ * Where its init can be reached from here it gets the signal directly: a stop through Incus 6.0 that the container
+ * ignores leaves it locked ("busy running a stop operation") until it ends or the daemon restarts.
+ * @throws VisibleError where it ignores the signal; it is left running
+ */
+export async function stopInstance(
+  client: IncusClient,
+  ref: InstanceRef,
+  options: StopOptions,
+): Promise<void> {
+  const instance = (await findInstance(client, ref))?.value;
+  if (!instance) throw new VisibleError(`Instance "${ref.name}" is gone.`);
+  if (instance.status === "Stopped") return;
+  const init = options.files && maySignal(instance) ? await initOf(client, ref) : undefined;
+  const complaint =
+    init === undefined
+      ? await stopByIncus(client, ref, options)
+      : await stopBySignal(client, ref, init, options);
+  if (complaint === undefined) return;
+  if (!options.force) {
+    const seconds = Math.ceil(options.timeout / 1000);
+    throw new VisibleError(
+      `"${ref.name}" did not stop within ${seconds} s${complaint}. It may still be booting: run again later, raise its stopTimeout, or name it in optIn.forceStop.`,
+    );
+  }
+  await setInstanceState(client, ref, { action: "stop", force: true }, { deadline: SLACK });
+}
+
+/** A frozen one cannot hear it, another signal may be configured, and Incus may take the end for a crash to repair. */
+function maySignal(instance: Instance): boolean {
+  const config = instance.expanded_config;
+  const usual = !config["raw.lxc"]?.includes("lxc.signal.halt") && config["boot.autorestart"] !== "true";
+  return usual && instance.status === "Running";
+}
+
+/** Process id of the container's init and the signal that makes it halt. */
+async function initOf(
+  client: IncusClient,
+  ref: InstanceRef,
+): Promise<{ pid: number; signal: number | "SIGPWR" } | undefined> {
+  const pid = await getInstanceState(client, ref).then(
+    (state) => state.pid,
+    // Seen while it was going down: "Invalid PID".
+    (error: unknown) => {
+      if (error instanceof IncusApiError) return 0;
+      throw error;
+    },
+  );
+  if (pid <= 1) return undefined;
+  // Where /proc is of another pid namespace than ours, its numbers are other processes here.
+  if ((await readlink("/proc/self").catch(() => "")) !== String(process.pid)) return undefined;
+  const status = await readFile(`/proc/${pid}/status`, "utf8").catch(() => "");
+  // First process of a pid namespace of its own, or it is not the one meant.
+  if (!/^NSpid:\t\d+(\t\d+)*\t1$/m.test(status)) return undefined;
+  const blocked = BigInt(`0x${/^SigBlk:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? "0"}`);
+  const blocks = (blocked & (1n << BigInt(SIGRTMIN_PLUS_3 - 1))) !== 0n;
+  return { pid, signal: blocks ? SIGRTMIN_PLUS_3 : SIGPWR };
+}
+
+async function stopBySignal(
+  client: IncusClient,
+  ref: InstanceRef,
+  init: { pid: number; signal: number | "SIGPWR" },
+  options: StopOptions,
+): Promise<string | undefined> {
+  const end = performance.now() + options.timeout;
+  try {
+    process.kill(init.pid, init.signal);
+  } catch {
+    // It ended by itself meanwhile; Incus will show that.
+  }
+  for (;;) {
+    const status = (await findInstance(client, ref))?.value.status;
+    if (status === "Stopped") {
+      // Accepted as soon as Incus has taken everything down.
+      await changeInstance(client, ref, () => ({}));
+      return undefined;
+    }
+    if (performance.now() > end) return "";
+    await delay(EVERY, undefined, options.signal ? { signal: options.signal } : {});
+  }
+}
+
+async function stopByIncus(
+  client: IncusClient,
+  ref: InstanceRef,
+  options: StopOptions,
+): Promise<string | undefined> {
+  const end = performance.now() + options.timeout;
+  const abort = options.signal ? { signal: options.signal } : {};
+  for (;;) {
+    const seconds = Math.max(1, Math.ceil((end - performance.now()) / 1000));
+    try {
+      const wait = { deadline: seconds * 1000 + SLACK, ...abort };
+      await setInstanceState(client, ref, { action: "stop", timeout: seconds }, wait);
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof IncusApiError || error instanceof DeadlineError)) throw error;
+      if ((await findInstance(client, ref))?.value.status === "Stopped") return undefined;
+      // Refused at once: Incus was busy with it.
+      if (performance.now() > end - EVERY) return ` (${messageOf(error)})`;
+      await delay(EVERY, undefined, abort);
+    }
+  }
+}

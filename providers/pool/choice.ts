@@ -1,0 +1,40 @@
+import { isOfSameStack } from "../marks/ownership.ts";
+import { isCopyOnWrite, type PoolWish, type SettledWish } from "./decision.ts";
+
+/** What of a host says which pool is meant. */
+export interface PoolWorld {
+  /** `owner` is the ownership mark; null where there is none. */
+  pools: readonly { name: string; driver: string; owner: string | null }[];
+  /** Pool of the default profile's root disk; null where it has none. */
+  rootPool: string | null;
+}
+
+/**
+ * The wish with the names that it means on this host. A pool that the config does not name is the one that the default
+ * profile has: nobody asked for another one beside it.
+ * @param owner any ownership mark of this stack and host
+ */
+export function settleWish<W extends PoolWish>(wish: W, world: PoolWorld, owner: string): SettledWish<W> {
+  if (!wish.isUnnamed) return wish;
+  const usual = wish.insteadOf ?? wish.name;
+  const main = meantPool(usual, world, owner);
+  if (main === usual) return wish;
+  return wish.insteadOf === undefined
+    ? { ...wish, name: main, isByProfile: true }
+    : { ...wish, name: `${main}-cow`, insteadOf: main };
+}
+
+function meantPool(usual: string, { pools, rootPool }: PoolWorld, owner: string): string {
+  if (rootPool === null) return usual;
+  const made = pools.find(({ name }) => name === usual)?.owner;
+  if (made && isOfSameStack(made, owner)) return usual;
+  // A profile that was re-pointed by a migration: what was moved off is still the pool that is meant.
+  const before = pools.find(({ name, driver }) => `${name}-cow` === rootPool && !isCopyOnWrite(driver));
+  return before?.name ?? rootPool;
+}
+
+/** Name of the pool that serves a settled wish: its own, or `insteadOf` where that is copy-on-write already. */
+export function servingPool(wish: PoolWish, pools: PoolWorld["pools"]): string {
+  const original = pools.find(({ name }) => name === wish.insteadOf);
+  return original && isCopyOnWrite(original.driver) ? original.name : wish.name;
+}
