@@ -11,12 +11,10 @@ import type { Kind } from "./pulumi/shim.ts";
 export { formatBytes, parseBytes } from "./common/bytes.ts";
 export * from "./common/errors.ts";
 export { ImageAliasName, InstanceName, nearestNames, ObjectName, PoolName } from "./common/names.ts";
-export { missingSourcesRefusal } from "./host/device-sources.ts";
 export { mountsRefusal } from "./host/foreign-mounts.ts";
 export type { HostLook, PoolLook, ProfileLook } from "./host/look.ts";
 export { type LookOptions, lookAtHost } from "./host/look-at-host.ts";
 export type { DeviceLook, InstanceLook } from "./host/look-instance.ts";
-export { startRefusal } from "./host/nic-conflicts.ts";
 export { type PoolSizes, realSize } from "./host/pool-sizes.ts";
 export { keptSourceOf } from "./host/written.ts";
 export { downloadImage } from "./image/download.ts";
@@ -33,6 +31,8 @@ export { isSuccessor, migrationMarkOf, parkedMarkOf } from "./marks/identity.ts"
 export { IMAGE_KEY, OWNER_KEY, PROTECTED_KEY, STAGE_KEY } from "./marks/keys.ts";
 export { undoneName } from "./marks/made-names.ts";
 export { isOfSameStack, type Ownership, ownerMark, ownershipOf } from "./marks/ownership.ts";
+export { spaceNeeded } from "./migration/copy/space.ts";
+export { migrationProblem, type Problem, startProblem } from "./migration/problems.ts";
 export { Network, networkUsers } from "./network/network.ts";
 export { type MarkChange, markedObjects, renamed, renameMark } from "./owner-rename.ts";
 export { InstancePlacement } from "./placement/instance-placement.ts";
@@ -43,7 +43,7 @@ export { poolContents, poolFactsOf, poolHolds, poolWorldOf } from "./pool/facts.
 export { StoragePool } from "./pool/storage-pool.ts";
 export { profileNeeds } from "./profile/needs.ts";
 export { ProfileDevices } from "./profile/profile-devices.ts";
-export { creationRefusal, migrationRefusal } from "./project/limits.ts";
+export { creationRefusal } from "./project/limits.ts";
 export { progressFor } from "./pulumi/progress.ts";
 
 const PROVIDERS: Record<Kind, DynamicProvider> = {

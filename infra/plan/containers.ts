@@ -51,6 +51,7 @@ export function planContainers(
         name,
         instance,
         interrupted: interrupted !== undefined,
+        removesParked: host.optIn.removeParked.includes(name),
         effective,
         room,
       });

@@ -5,12 +5,12 @@ import {
   isSuccessor,
   keptSourceOf,
   qualifiedName,
+  startProblem,
   undoneName,
 } from "@taos-hosts/providers";
 import { findInstance } from "./lookup.ts";
 import { migrationOf } from "./parked.ts";
 import { WORKER_POOL } from "./remarks.ts";
-import { startConflict } from "./start-conflict.ts";
 import type { ContainerPlan } from "./types.ts";
 
 /** Plans that a container goes back to the kept source of its migration, or says why not. */
@@ -76,7 +76,7 @@ function undoProblem(
       remedy: "Run on the host itself as root, with connection: unix.",
     };
   }
-  const conflict = startConflict(look, instance);
+  const conflict = startProblem(look, instance);
   if (conflict) return conflict;
   if (kept.status !== "Stopped")
     return { reason: `its kept source ${kept.name} runs`, remedy: "Stop it (incus stop), then run again." };

@@ -34,8 +34,12 @@ export interface InstanceLook {
   /** Where the root disk is, and the profile that says so (null: its own device). Null where it has none. */
   root: { pool: string; profile: string | null; sizeBytes: number | null } | null;
   snapshots: string[];
-  /** Server-side backups; a move between pools would lose them. */
-  backups: number;
+  /** Names of server-side backups; a move between pools would lose them. */
+  backups: string[];
+  /** Its stopped state holds process state. */
+  stateful?: boolean;
+  /** A snapshot that holds process state. */
+  statefulSnapshot?: string;
   bytes: number | null;
   snapshotBytes: number | null;
   /** Mount points of the host below its volume, which a copy or a deletion would go into; absent where there are none. */
@@ -69,6 +73,11 @@ function pick(device: Record<string, string>, keys: string[]): Record<string, st
   return Object.fromEntries(Object.entries(device).filter(([key]) => keys.includes(key)));
 }
 
+/** Snapshots and backups are named `instance/name`. */
+function lastPart(name: string): string {
+  return name.split("/").at(-1) ?? name;
+}
+
 /** Reduces an instance of the API. `profileProject` is the project whose profiles it uses. */
 export function instanceLook(
   instance: Instance,
@@ -88,6 +97,7 @@ export function instanceLook(
     return [name, { type, keys: pick(device, DEVICE_KEYS[type] ?? []), profile: giverOf(name) }];
   });
   const root = rootDisk(instance.expanded_devices);
+  const stateful = (instance.snapshots ?? []).find((snapshot) => snapshot.stateful);
   const usage = root ? (instance.state?.disk[root.name]?.usage ?? -1) : -1;
   return {
     name: instance.name,
@@ -108,8 +118,10 @@ export function instanceLook(
           sizeBytes: root.device["size"] === undefined ? null : (parseBytes(root.device["size"]) ?? null),
         }
       : null,
-    snapshots: (instance.snapshots ?? []).map(({ name }) => name.split("/").at(-1) ?? name),
-    backups: instance.backups?.length ?? 0,
+    snapshots: (instance.snapshots ?? []).map(({ name }) => lastPart(name)),
+    backups: (instance.backups ?? []).map(({ name }) => lastPart(name)),
+    ...(instance.stateful ? { stateful: true } : {}),
+    ...(stateful ? { statefulSnapshot: lastPart(stateful.name) } : {}),
     bytes: usage >= 0 ? usage : null,
     snapshotBytes: null,
   };

@@ -1,24 +1,21 @@
-import { formatBytes, parseBytes } from "../common/bytes.ts";
 import { VisibleError } from "../common/errors.ts";
 import { refuseForeignMounts } from "../host/foreign-mounts.ts";
+import { lookAtHost } from "../host/look-at-host.ts";
 import { findImage } from "../incus/images.ts";
-import { getInstanceState, listBackups, listSnapshots } from "../incus/instances.ts";
+import { getInstanceState, listSnapshots } from "../incus/instances.ts";
 import { findPool } from "../incus/pools.ts";
-import { rootDevice } from "../incus/root-device.ts";
+import { rootPool } from "../incus/root-device.ts";
 import type { Instance, Snapshot } from "../incus/schemas.ts";
 import { type Identity, identityOf } from "../marks/identity.ts";
 import { copyName, parkedName } from "../marks/made-names.ts";
-import { parkedRecordOf } from "../marks/parked-record.ts";
-import { countedLimits, migrationRefusal, projectRules } from "../project/limits.ts";
 import { ensureSpace } from "./copy/space.ts";
 import { countFlagged, hasNestedSubvolumes, snapshotVolumeOf, volumeOf } from "./copy/volume.ts";
 import { type Move, refOf } from "./move.ts";
-import { listProjectInstances } from "./observation.ts";
-import { startConflict } from "./start-conflict.ts";
+import { migrationProblem, type Problem } from "./problems.ts";
 import { requireTools } from "./tools.ts";
 
-/** Drivers whose volumes are directories that can be compared file by file. */
-const DRIVERS = ["btrfs", "dir"];
+/** Milliseconds to look at the host. */
+const LOOK_DEADLINE = 60_000;
 /** Milliseconds to measure a container. */
 const MEASURE_DEADLINE = 600_000;
 
@@ -41,47 +38,33 @@ export async function preflight(move: Move, instance: Instance): Promise<Preflig
   const refuse = (reason: string): never => {
     throw new VisibleError(`Refusing to migrate "${instance.name}": ${reason}`);
   };
-  refuseKinds(instance, refuse);
+  const refuseFor = (problem: Problem | undefined): void => {
+    if (problem) refuse(`${problem.reason}. ${problem.remedy}`);
+  };
   await requireTools(move.files);
-  const [, root] = rootDevice(instance);
-  const from = root["pool"] ?? "";
-  const identity = identityOf(instance);
-  const { uuid } = identity;
-  if (!/^[0-9a-f-]{36}$/.test(uuid))
-    refuse("it has no volatile.uuid. Start it once with this Incus, then run again.");
-  const forbidden = migrationRefusal(request.project, await projectRules(move.client, request.project), {
-    ...countedLimits(instance.expanded_config),
-    disk: parseBytes(root["size"] ?? ""),
+  const look = await lookAtHost(move.client, {
+    deadline: LOOK_DEADLINE,
+    sizes: false,
+    ...(move.signal ? { signal: move.signal } : {}),
   });
-  if (forbidden) refuse(`${forbidden.reason}. ${forbidden.remedy}`);
-  const conflict = await startConflict(move.client, move.files, instance);
-  if (conflict) refuse(`${conflict.reason}. ${conflict.remedy}`);
-  const copy = copyName(instance.name, uuid);
-  const parked = parkedName(instance.name, uuid);
-  await refuseTakenNames(move, [copy, parked], refuse);
-  const sourceDriver = await refusePools(move, from, refuse);
-
-  const ref = refOf(move, instance.name);
-  const backups = await listBackups(move.client, ref);
-  if (backups.length > 0) {
-    refuse(
-      `it has server-side backups (${backups.map(({ name }) => name).join(", ")}), which Incus cannot carry to another pool. Export them (incus export) and delete them, then run again.`,
-    );
-  }
-  const snapshots = await listSnapshots(move.client, ref);
-  const stateful = snapshots.find((snapshot) => snapshot.stateful);
-  if (stateful)
-    refuse(
-      `its snapshot "${stateful.name}" holds process state, which cannot be moved. Delete that snapshot, then run again.`,
-    );
-
+  const seen = look.instances.find(
+    ({ name, project }) => name === instance.name && project === request.project,
+  );
+  if (!seen) return refuse("it vanished while it was looked at. Run again.");
+  const pool = look.pools.find(({ name }) => name === request.target);
+  const circumstances = {
+    target: { name: request.target, driver: pool?.driver },
+    removesParked: false,
+  };
+  refuseFor(migrationProblem(look, { ...seen, bytes: null }, circumstances));
+  const from = rootPool(instance);
+  const identity = identityOf(instance);
+  const copy = copyName(instance.name, identity.uuid);
+  const parked = parkedName(instance.name, identity.uuid);
+  const sourceDriver = look.pools.find(({ name }) => name === from)?.driver ?? "";
+  const snapshots = await listSnapshots(move.client, refOf(move, instance.name));
   const rootBytes = await inspectFiles(move, instance, { from, sourceDriver, snapshots }, refuse);
-  const limit = parseBytes(root["size"] ?? "");
-  if (limit !== undefined && rootBytes > limit) {
-    refuse(
-      `it uses ${formatBytes(rootBytes)}, more than the size of its root disk (${formatBytes(limit)}), which pool "${from}" did not enforce and "${request.target}" does. Raise the root disk's size or delete files, then run again.`,
-    );
-  }
+  refuseFor(migrationProblem(look, { ...seen, bytes: rootBytes }, circumstances));
   await ensureSpace(
     move.client,
     move.files,
@@ -93,56 +76,6 @@ export async function preflight(move: Move, instance: Instance): Promise<Preflig
 }
 
 type Refuse = (reason: string) => never;
-
-function refuseKinds(instance: Instance, refuse: Refuse): void {
-  if (instance.type !== "container") refuse("it is a virtual machine; only containers are migrated.");
-  if (instance.ephemeral)
-    refuse("it is ephemeral: stopping it deletes it. Make it permanent (incus config edit), then run again.");
-  if (instance.stateful)
-    refuse("its stopped state holds process state, which cannot be moved. Start it, then run again.");
-  if (instance.status !== "Running" && instance.status !== "Stopped") {
-    refuse(`it is neither running nor stopped but "${instance.status}". Start or stop it, then run again.`);
-  }
-}
-
-async function refuseTakenNames(move: Move, names: readonly string[], refuse: Refuse): Promise<void> {
-  const instances = await listProjectInstances(move.client, move.request.project);
-  for (const name of names) {
-    const taken = instances.find((one) => one.name === name);
-    if (!taken) continue;
-    if (parkedRecordOf(taken)) {
-      refuse(
-        `its parked copy "${name}" of an earlier migration still exists. Name it in optIn.removeParked once it is no longer needed, then run again.`,
-      );
-    }
-    refuse(
-      `the name "${name}" is needed for it and taken by another instance. Rename that one, then run again.`,
-    );
-  }
-}
-
-async function refusePools(move: Move, from: string, refuse: Refuse): Promise<string> {
-  const { target } = move.request;
-  if (from === target) refuse(`it is on pool "${target}" already.`);
-  const [source, destination] = await Promise.all([
-    findPool(move.client, from),
-    findPool(move.client, target),
-  ]);
-  if (!destination) return refuse(`pool "${target}" does not exist.`);
-  if (destination.value.status !== "Created") {
-    refuse(
-      `pool "${target}" is not available (${destination.value.status}). See "incus warning list" on the host; once it is back, run again.`,
-    );
-  }
-  for (const pool of [source, destination]) {
-    if (pool && !DRIVERS.includes(pool.value.driver)) {
-      refuse(
-        `pool "${pool.value.name}" uses driver ${pool.value.driver}, whose files cannot be compared one by one. Supported: ${DRIVERS.join(", ")}.`,
-      );
-    }
-  }
-  return source?.value.driver ?? "";
-}
 
 async function inspectFiles(
   move: Move,

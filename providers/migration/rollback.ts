@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { VisibleError } from "../common/errors.ts";
+import { lookAtHost } from "../host/look-at-host.ts";
 import { changeInstance } from "../incus/instance-patch.ts";
 import { findInstance } from "../incus/instances.ts";
 import { findPool } from "../incus/pools.ts";
@@ -13,7 +14,7 @@ import { originalsOf, type ParkedRecord, parkedRecordOf, parkedSettings } from "
 import { type Move, refOf } from "./move.ts";
 import type { Observation, Seen } from "./observation.ts";
 import { ipv4Addresses } from "./preflight.ts";
-import { startConflict } from "./start-conflict.ts";
+import { startProblem } from "./problems.ts";
 
 /**
  * Begins to put a container back on the kept source of its migration: looks whether that can be done, then writes the
@@ -65,7 +66,9 @@ async function requireReturnable(move: Move, named: Instance, kept: Instance): P
       `"${named.name}" is not the instance that took over from it (its volatile.uuid differs). Give that one another name, and: incus rename ${kept.name} ${named.name}`,
     );
   }
-  const conflict = await startConflict(move.client, move.files, named);
+  const look = await lookAtHost(move.client, { deadline: 60_000, sizes: false });
+  const seen = look.instances.find((one) => one.name === named.name && one.project === named.project);
+  const conflict = seen && startProblem(look, seen);
   if (conflict) refuse(`${conflict.reason}. ${conflict.remedy}`);
   if (kept.status !== "Stopped") refuse("it runs. Stop it (incus stop), then run again.");
   if (named.status !== "Running" && named.status !== "Stopped")

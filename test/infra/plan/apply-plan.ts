@@ -223,7 +223,7 @@ function applyToContainer(look: HostLook, action: Action, { host }: World): Host
         },
         ...{
           root: { pool: action.pool ?? "", profile: null, sizeBytes: null },
-          backups: 0,
+          backups: [],
           bytes: null,
           snapshotBytes: 0,
         },

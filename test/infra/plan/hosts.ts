@@ -20,14 +20,14 @@ export function container(name: string, change: Partial<InstanceLook> = {}): Ins
       status: "Running",
       ephemeral: false,
       profiles: ["default"],
-      config: {},
+      config: { "volatile.uuid": "5d0c1a52-7d0b-4f3e-9a57-3f1d2c9b8e70" },
     },
     ...{
       hasRawIdmap: false,
       devices: rootDevice("default", "default"),
       root: { pool: "default", profile: "default", sizeBytes: null },
     },
-    ...{ snapshots: ["taos-archive-1"], backups: 0, bytes: 2 * GIB, snapshotBytes: GIB },
+    ...{ snapshots: ["taos-archive-1"], backups: [], bytes: 2 * GIB, snapshotBytes: GIB },
     ...change,
   };
 }

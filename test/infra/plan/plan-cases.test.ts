@@ -6,6 +6,8 @@ import { board, boardContainers, container, hostConfig, poolLook } from "./hosts
 import { CONTEXT, HOST, owner, rootDevice } from "./world.ts";
 
 const GIB = 1024 ** 3;
+/** Of a container that is otherwise without config. */
+const UUID = { "volatile.uuid": "5d0c1a52-7d0b-4f3e-9a57-3f1d2c9b8e70" };
 const LISTED = { mary: {}, naira: {}, stanley: { project: "user-1000" } };
 
 function plan(raw: unknown, look: HostLook = board()): HostPlan {
@@ -157,15 +159,15 @@ describe("optIn.migrate", () => {
   });
 
   it.each<[string, Partial<InstanceLook>, string]>([
-    ["backups", { backups: 2 }, "2 server-side backups"],
+    ["backups", { backups: ["b1", "b2"] }, "server-side backups (b1, b2)"],
     ["an ephemeral container", { ephemeral: true }, "ephemeral"],
     ["a virtual machine", { type: "virtual-machine" }, "virtual machine"],
     [
       "more data than its size",
       { root: { pool: "default", profile: null, sizeBytes: GIB } },
-      "more than its root disk's size 1.0 GiB",
+      "more than the size of its root disk (1.0 GiB)",
     ],
-    ["more data than there is room", { bytes: 60 * GIB }, "it needs 60.0 GiB, 50.0 GiB are free"],
+    ["more data than there is room", { bytes: 60 * GIB }, "it needs 63.1 GiB, 50.0 GiB are free"],
   ])("is refused for %s", (_what, change, reason) => {
     const planned = plan(
       { containers: { mary: {} }, optIn: { migrate: ["mary"] } },
@@ -176,7 +178,7 @@ describe("optIn.migrate", () => {
   });
 
   it("is not refused for room where the base image is on the host: how much is shared shows while it is copied", () => {
-    const big = container("mary", { bytes: 60 * GIB, config: { "volatile.base_image": "f1" } });
+    const big = container("mary", { bytes: 60 * GIB, config: { ...UUID, "volatile.base_image": "f1" } });
     const planned = plan({ containers: { mary: {} }, optIn: { migrate: ["mary"] } }, board([big]));
     expect(kinds(planned)).toContain("migrate container mary");
     expect(planned.actions.find(({ kind }) => kind === "migrate")?.cost).toMatchObject({
@@ -203,7 +205,7 @@ describe("optIn.migrate", () => {
       "migrate container a2",
     ]);
     expect(refused(planned)).toEqual([
-      "error: container a3: it needs 20.0 GiB, 10.0 GiB are free for pool default-cow",
+      "error: container a3: it needs 21.1 GiB, 10.0 GiB are free for pool default-cow",
     ]);
   });
 

@@ -122,7 +122,7 @@ interface Draft {
   profiles: string[];
   status: string;
   snapshots: string[];
-  backups: number;
+  backups: string[];
   bytes: number | null;
   quota: number | null;
   type: string;
@@ -138,7 +138,7 @@ const draft: fc.Arbitrary<Draft> = fc.record({
   profiles: fc.subarray(["default", "extra"]),
   status: fc.constantFrom("Running", "Stopped"),
   snapshots: fc.subarray(["taos-archive-1", "before"]),
-  backups: fc.constantFrom(0, 0, 0, 1),
+  backups: fc.constantFrom<string[][]>([], [], [], ["b1"]),
   bytes: maybe(bytes),
   quota: maybe(bytes),
   type: fc.constantFrom("container", "container", "container", "virtual-machine"),
