@@ -21,6 +21,7 @@ export { downloadImage } from "./image/download.ts";
 export { checkImageFiles, type ImageSource, WarmImage } from "./image/warm-image.ts";
 export { clientFor, type IncusClient } from "./incus/client.ts";
 export { HostConnection } from "./incus/connection.ts";
+export { aliasedImages, aliasesOf, imageNamed, imageStore } from "./incus/image-store.ts";
 export { givenRoots, ownRootName, qualifiedName } from "./incus/root-disk.ts";
 export { agentChanges } from "./instance/changes.ts";
 export type { InstanceSettings } from "./instance/config.ts";

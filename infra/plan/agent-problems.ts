@@ -2,13 +2,15 @@ import {
   creationRefusal,
   givenRoots,
   type HostLook,
+  imageNamed,
+  imageStore,
   nearestNames,
   ownRootName,
   type ProfileLook,
   parseBytes,
 } from "@taos-hosts/providers";
 import type { AgentConfig } from "../config/config.ts";
-import { imageProject, profileProject } from "./projects.ts";
+import { profileProject } from "./projects.ts";
 
 interface Problem {
   reason: string;
@@ -107,12 +109,9 @@ function creationProblem(
   const rules = look.projects.find(({ name }) => name === agent.project);
   const refused = creationRefusal(agent.project, rules, counted, hasRaw);
   if (refused) return refused;
-  const store = imageProject(look, agent.project);
-  const isThere = look.images.some(
-    ({ project, aliases }) => project === store && aliases.includes(agent.image),
-  );
+  const store = imageStore(look.projects, agent.project);
   if (
-    !isThere &&
+    !imageNamed(look.images, store, agent.image) &&
     agent.project !== "default" &&
     store === agent.project &&
     look.images.some(({ aliases }) => aliases.includes(agent.image))

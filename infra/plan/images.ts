@@ -1,7 +1,13 @@
-import { type HostLook, isCopyOnWrite, nearestNames } from "@taos-hosts/providers";
+import {
+  aliasedImages,
+  type HostLook,
+  imageNamed,
+  imageStore,
+  isCopyOnWrite,
+  nearestNames,
+} from "@taos-hosts/providers";
 import type { HostConfig } from "../config/config.ts";
 import type { EffectivePool } from "./pools.ts";
-import { imageProject } from "./projects.ts";
 import { type Findings, noFindings } from "./types.ts";
 
 /** Images of the config: on the host, and unpacked in the pool where that keeps unpacked images. */
@@ -13,11 +19,11 @@ export function planImages(
 ): Findings & { missing: Set<string> } {
   const findings = { ...noFindings(), missing: new Set<string>() };
   if (missingProjects.has(host.project)) return findings;
-  const project = imageProject(look, host.project);
+  const project = imageStore(look.projects, host.project);
   const aliases = look.images.filter((image) => image.project === project).flatMap((image) => image.aliases);
   const listed: HostConfig["images"] = host.images.flatMap((image) => {
     if (image.alias !== "*") return [image];
-    const own = look.images.filter((one) => one.project === project && one.aliases.length > 0);
+    const own = aliasedImages(look.images, project);
     for (const {
       aliases: [alias = ""],
       unfit,
@@ -28,7 +34,7 @@ export function planImages(
   });
   for (const { alias, source } of listed) {
     const object = `image ${alias}`;
-    const image = look.images.find((one) => one.project === project && one.aliases.includes(alias));
+    const image = imageNamed(look.images, project, alias);
     if (!image && !source) {
       findings.missing.add(alias);
       const near = nearestNames(alias, aliases);

@@ -27,8 +27,3 @@ export function planProjects(host: HostConfig, look: HostLook): Findings & { mis
 export function profileProject(look: HostLook, project: string): string {
   return look.projects.some((one) => one.name === project && one.ownProfiles) ? project : "default";
 }
-
-/** The project whose image store a project uses. */
-export function imageProject(look: HostLook, project: string): string {
-  return look.projects.some((one) => one.name === project && one.ownImages) ? project : "default";
-}

@@ -1,5 +1,6 @@
 import {
   type HostLook,
+  imageStore,
   isOfSameStack,
   networkUsers,
   type PoolLook,
@@ -10,7 +11,6 @@ import {
 import type { HostConfig } from "../config/config.ts";
 import type { OwnerOf } from "./agents.ts";
 import { bridgeWish } from "./bridge-wish.ts";
-import { imageProject } from "./projects.ts";
 import { type Action, type Findings, noFindings } from "./types.ts";
 
 const LEFT_CONFIG = "this stack made it and the config no longer names it";
@@ -88,7 +88,7 @@ function contentsAfter(look: HostLook, pool: PoolLook, actions: readonly Action[
  */
 function removedAliases(host: HostConfig, look: HostLook, owner: OwnerOf): string[] {
   const prefix = owner("");
-  const project = imageProject(look, host.project);
+  const project = imageStore(look.projects, host.project);
   return look.images
     .filter((image) => image.project === project && isOfSameStack(image.owner, prefix))
     .flatMap(({ owner: mark = "", aliases }) => aliases.filter((alias) => mark === owner(alias)))

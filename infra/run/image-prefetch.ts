@@ -1,8 +1,15 @@
-import { checkImageFiles, downloadImage, messageOf, progressFor, VisibleError } from "@taos-hosts/providers";
+import {
+  checkImageFiles,
+  downloadImage,
+  imageNamed,
+  imageStore,
+  messageOf,
+  progressFor,
+  VisibleError,
+} from "@taos-hosts/providers";
 import type { HostConfig } from "../config/config.ts";
 import { HOSTS_KEY } from "../config/stack-yaml.ts";
 import type { HostFacts } from "../facts/facts.ts";
-import { imageProject } from "../plan/projects.ts";
 
 /**
  * Brings images that a host lacks and the config gives by URL onto this machine and checks the hash of these and of
@@ -17,9 +24,7 @@ export async function prefetchImages(
   for (const host of Object.values(hosts)) {
     const known = facts[host.name];
     if (!known || "unreachable" in known) continue;
-    const store = imageProject(known.look, host.project);
-    const own = known.look.images.filter(({ project }) => project === store);
-    const present = new Set(own.flatMap(({ aliases }) => aliases));
+    const store = imageStore(known.look.projects, host.project);
     for (const [index, { alias, source }] of host.images.entries()) {
       if (!source) continue;
       const wrong = await checkImageFiles(source);
@@ -27,7 +32,7 @@ export async function prefetchImages(
         problems.push(
           `${HOSTS_KEY}.${host.name}.images[${index}]: ${wrong}. Correct it, or take the right file.`,
         );
-      if (!("url" in source) || present.has(alias)) continue;
+      if (!("url" in source) || imageNamed(known.look.images, store, alias)) continue;
       try {
         await downloadImage(source.url, source.sha256, progressFor(host.name, `image ${alias}`));
       } catch (error) {

@@ -7,6 +7,7 @@ import { IncusApiError, isNotFound, VisibleError } from "../common/errors.ts";
 import { ImageAliasName, nearestNames, ObjectName, PoolName } from "../common/names.ts";
 import type { IncusClient } from "../incus/client.ts";
 import { unfitness } from "../incus/image-fitness.ts";
+import { aliasedImages, imageNamed, imageStore } from "../incus/image-store.ts";
 import {
   deleteImage,
   deleteImageAlias,
@@ -186,20 +187,19 @@ async function fingerprintOfFiles(files: ImageFiles): Promise<string> {
   return hash.digest("hex");
 }
 
-/** Images of a project that have an alias: what `*` stands for, as far as containers of the host can be made from them. */
-async function aliased(client: IncusClient, images: readonly Image[], project: string): Promise<Image[]> {
+/** Images that `*` stands for, as far as containers of the host can be made from them. */
+async function fitting(client: IncusClient, images: readonly Image[], store: string): Promise<Image[]> {
   const architectures = await architecturesOf(client);
-  return images
-    .filter((one) => one.project === project && one.aliases.length > 0)
-    .filter((one) => unfitness(one, architectures) === undefined)
-    .sort((a, b) => a.fingerprint.localeCompare(b.fingerprint));
+  return aliasedImages(images, store).filter((one) => unfitness(one, architectures) === undefined);
 }
 
-/** The project in whose store a project's images are: another one where `features.images` is false. */
-async function imageStore(client: IncusClient, project: string): Promise<string> {
+async function storeOf(client: IncusClient, project: string): Promise<string> {
   const projects = await shared(client, "projects", listProjects);
-  const config = projects.find(({ name }) => name === project)?.config ?? {};
-  return config["features.images"] === "false" ? "default" : project;
+  const own = projects.map(({ name, config }) => ({
+    name,
+    ownImages: config["features.images"] !== "false",
+  }));
+  return imageStore(own, project);
 }
 
 async function architecturesOf(client: IncusClient): Promise<string[]> {
@@ -224,9 +224,9 @@ async function checkFitness(
 
 async function ensureAll(args: WarmImageArgs, client: IncusClient): Promise<WarmImageState> {
   const { owner, pool } = args;
-  const project = await imageStore(client, args.project);
+  const project = await storeOf(client, args.project);
   const warm: string[] = [];
-  const images = await aliased(client, await listImages(client), project);
+  const images = await fitting(client, await listImages(client), project);
   for (const { fingerprint, aliases } of images) {
     const label = aliases[0]?.name ?? fingerprint;
     if (await ensureWarm(client, { fingerprint, project, pool, owner, label })) warm.push(fingerprint);
@@ -262,7 +262,7 @@ async function ensure(args: WarmImageArgs, client: IncusClient, reimport: boolea
     const imported = isOfSameStack(image?.properties[OWNER_KEY], args.owner);
     const { owner, pool } = args;
     // There no limit of the agents' project is in the way of the instance that unpacks it.
-    const project = await imageStore(client, args.project);
+    const project = await storeOf(client, args.project);
     const warm = await ensureWarm(client, { fingerprint, project, pool, owner, label: args.alias });
     return {
       ...args,
@@ -310,14 +310,12 @@ const lifecycle: Lifecycle<WarmImageArgs, WarmImageState> = {
     const [images, pools, store] = await Promise.all([
       shared(client, "images", listImages),
       shared(client, "pools", listPools),
-      imageStore(client, state.project),
+      storeOf(client, state.project),
     ]);
     const found =
       state.alias === "*"
-        ? await aliased(client, images, store)
-        : images.filter(
-            (one) => one.project === store && one.aliases.some(({ name }) => name === state.alias),
-          );
+        ? await fitting(client, images, store)
+        : [imageNamed(images, store, state.alias) ?? []].flat();
     if (found.length === 0 && state.alias !== "*") {
       if (state.imported) return undefined;
       return { ...state, fingerprint: "", drift: [`image ${state.alias} is not on the host any more`] };

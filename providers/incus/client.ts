@@ -4,6 +4,7 @@ import {
   CancelledError,
   DeadlineError,
   IncusApiError,
+  isNotFound,
   messageOf,
   UnreachableError,
   VisibleError,
@@ -128,6 +129,15 @@ export class IncusClient {
       );
     }
     return { value: parsed.data, etag };
+  }
+
+  /** The same, or undefined where there is no such object. */
+  async find<S extends z.ZodType>(
+    path: string,
+    schema: S,
+    options: RequestOptions = {},
+  ): Promise<Versioned<z.output<S>> | undefined> {
+    return noneWhereMissing(this.getVersioned(path, schema, options));
   }
 
   /** A write that is done when it is answered. */
@@ -316,6 +326,16 @@ export class IncusClient {
     }
     const etag = response.headers["etag"];
     return { envelope, etag: typeof etag === "string" ? etag : undefined };
+  }
+}
+
+/** Undefined instead of an error where there is no such object. */
+export async function noneWhereMissing<T>(found: Promise<T>): Promise<T | undefined> {
+  try {
+    return await found;
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
   }
 }
 

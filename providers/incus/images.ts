@@ -2,7 +2,6 @@ import { createReadStream, openAsBlob } from "node:fs";
 import { basename } from "node:path";
 import { FormData } from "undici";
 import { z } from "zod";
-import { isNotFound } from "../common/errors.ts";
 import type { IncusClient, WaitOptions } from "./client.ts";
 import { api } from "./paths.ts";
 import { Image, ImageAlias } from "./schemas.ts";
@@ -17,12 +16,7 @@ export async function findImage(
   project: string,
   fingerprint: string,
 ): Promise<Image | undefined> {
-  try {
-    return await client.get(api("images", fingerprint), Image, { query: { project } });
-  } catch (error) {
-    if (isNotFound(error)) return undefined;
-    throw error;
-  }
+  return (await client.find(api("images", fingerprint), Image, { query: { project } }))?.value;
 }
 
 export async function findImageAlias(
@@ -30,12 +24,7 @@ export async function findImageAlias(
   project: string,
   alias: string,
 ): Promise<ImageAlias | undefined> {
-  try {
-    return await client.get(api("images", "aliases", alias), ImageAlias, { query: { project } });
-  } catch (error) {
-    if (isNotFound(error)) return undefined;
-    throw error;
-  }
+  return (await client.find(api("images", "aliases", alias), ImageAlias, { query: { project } }))?.value;
 }
 
 /** Points an alias at a fingerprint, making it where it is missing. */

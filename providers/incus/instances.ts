@@ -1,7 +1,6 @@
-import { isNotFound } from "../common/errors.ts";
-import type { IncusClient, Versioned, WaitOptions } from "./client.ts";
+import { type IncusClient, noneWhereMissing, type Versioned, type WaitOptions } from "./client.ts";
 import { api } from "./paths.ts";
-import { Backup, Instance, InstanceState, type Operation, Snapshot } from "./schemas.ts";
+import { Instance, InstanceState, type Operation, Snapshot } from "./schemas.ts";
 
 /** An instance's address in the API. Names are unique within a project. */
 export interface InstanceRef {
@@ -21,12 +20,7 @@ export async function findInstance(
   client: IncusClient,
   ref: InstanceRef,
 ): Promise<Versioned<Instance> | undefined> {
-  try {
-    return await client.getVersioned(path(ref), Instance, { query: query(ref) });
-  } catch (error) {
-    if (isNotFound(error)) return undefined;
-    throw error;
-  }
+  return client.find(path(ref), Instance, { query: query(ref) });
 }
 
 export function getInstanceState(client: IncusClient, ref: InstanceRef): Promise<InstanceState> {
@@ -35,10 +29,6 @@ export function getInstanceState(client: IncusClient, ref: InstanceRef): Promise
 
 export function listSnapshots(client: IncusClient, ref: InstanceRef): Promise<Snapshot[]> {
   return client.list(path(ref, "snapshots"), Snapshot, { query: { ...query(ref), recursion: 1 } });
-}
-
-export function listBackups(client: IncusClient, ref: InstanceRef): Promise<Backup[]> {
-  return client.list(path(ref, "backups"), Backup, { query: { ...query(ref), recursion: 1 } });
 }
 
 /** Body of POST /1.0/instances. `source` as in the Incus API (`image`, `copy`). */
@@ -150,24 +140,21 @@ export async function findFile(
   ref: InstanceRef,
   file: string,
 ): Promise<FoundFile | undefined> {
-  try {
-    const { headers, body } = await client.stream(path(ref, "files"), {
-      query: { ...query(ref), path: file },
-    });
-    const value = (name: string): string => String(headers[`x-incus-${name}`] ?? "");
-    const found = {
-      type: value("type"),
-      uid: Number(value("uid")),
-      gid: Number(value("gid")),
-      mode: value("mode"),
-    };
-    if (found.type === "symlink") return { ...found, target: (await body.text()).trim() };
-    await body.dump();
-    return found;
-  } catch (error) {
-    if (isNotFound(error)) return undefined;
-    throw error;
-  }
+  const answer = await noneWhereMissing(
+    client.stream(path(ref, "files"), { query: { ...query(ref), path: file } }),
+  );
+  if (!answer) return undefined;
+  const { headers, body } = answer;
+  const value = (name: string): string => String(headers[`x-incus-${name}`] ?? "");
+  const found = {
+    type: value("type"),
+    uid: Number(value("uid")),
+    gid: Number(value("gid")),
+    mode: value("mode"),
+  };
+  if (found.type === "symlink") return { ...found, target: (await body.text()).trim() };
+  await body.dump();
+  return found;
 }
 
 /** Deletes a file inside an instance. */

@@ -1,4 +1,3 @@
-import { isNotFound } from "../common/errors.ts";
 import type { IncusClient, Versioned } from "./client.ts";
 import { api } from "./paths.ts";
 import { Lease, Network, NetworkState } from "./schemas.ts";
@@ -11,12 +10,7 @@ export async function findNetwork(
   client: IncusClient,
   name: string,
 ): Promise<Versioned<Network> | undefined> {
-  try {
-    return await client.getVersioned(api("networks", name), Network);
-  } catch (error) {
-    if (isNotFound(error)) return undefined;
-    throw error;
-  }
+  return client.find(api("networks", name), Network);
 }
 
 export function createNetwork(
@@ -41,12 +35,7 @@ export async function listNetworkAddresses(
   client: IncusClient,
   name: string,
 ): Promise<{ address: string; netmask: string }[]> {
-  try {
-    return (await client.get(api("networks", name, "state"), NetworkState)).addresses;
-  } catch (error) {
-    if (isNotFound(error)) return [];
-    throw error;
-  }
+  return (await client.find(api("networks", name, "state"), NetworkState))?.value.addresses ?? [];
 }
 
 export function deleteNetwork(client: IncusClient, name: string): Promise<void> {

@@ -1,5 +1,4 @@
 import { z } from "zod";
-import { isNotFound } from "../common/errors.ts";
 import type { IncusClient, Versioned } from "./client.ts";
 import { api } from "./paths.ts";
 import { PoolResources, StoragePool } from "./schemas.ts";
@@ -16,12 +15,7 @@ export async function findPool(
   client: IncusClient,
   name: string,
 ): Promise<Versioned<StoragePool> | undefined> {
-  try {
-    return await client.getVersioned(api("storage-pools", name), StoragePool);
-  } catch (error) {
-    if (isNotFound(error)) return undefined;
-    throw error;
-  }
+  return client.find(api("storage-pools", name), StoragePool);
 }
 
 export interface NewPool {

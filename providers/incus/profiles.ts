@@ -1,4 +1,4 @@
-import { isNotFound, isPreconditionFailed } from "../common/errors.ts";
+import { isPreconditionFailed } from "../common/errors.ts";
 import type { IncusClient, Versioned } from "./client.ts";
 import { api } from "./paths.ts";
 import { Profile } from "./schemas.ts";
@@ -13,12 +13,7 @@ export async function findProfile(
   project: string,
   name: string,
 ): Promise<Versioned<Profile> | undefined> {
-  try {
-    return await client.getVersioned(api("profiles", name), Profile, { query: { project } });
-  } catch (error) {
-    if (isNotFound(error)) return undefined;
-    throw error;
-  }
+  return client.find(api("profiles", name), Profile, { query: { project } });
 }
 
 /** Replaces a profile's description, config and devices; send the etag that the read gave. */

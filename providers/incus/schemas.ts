@@ -117,12 +117,11 @@ export const Snapshot = z.object({
 });
 export type Snapshot = z.infer<typeof Snapshot>;
 
-export const Backup = z.object({
+const Backup = z.object({
   name: z.string(),
   created_at: z.string().default(""),
   expires_at: z.string().default(""),
 });
-export type Backup = z.infer<typeof Backup>;
 
 export const InstanceState = z.object({
   status: z.string(),

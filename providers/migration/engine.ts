@@ -1,5 +1,4 @@
 import { randomUUID } from "node:crypto";
-import { setTimeout as delay } from "node:timers/promises";
 import {
   CancelledError,
   DeadlineError,
@@ -11,6 +10,7 @@ import {
   VisibleError,
 } from "../common/errors.ts";
 import { lifetimeSignal } from "../common/lifetime.ts";
+import { poll } from "../common/poll.ts";
 import { type HostFiles, openHostFiles } from "../host/files.ts";
 import type { IncusClient } from "../incus/client.ts";
 import { changeInstance } from "../incus/instance-patch.ts";
@@ -337,20 +337,20 @@ async function settleAll(move: Move, seen: Observation, deadline?: number): Prom
 
 async function recover(move: Move, seen: Observation, error: unknown): Promise<void> {
   move.progress(`interrupted (${messageOf(error)}); looking again`);
-  const end = performance.now() + RECONNECT_DEADLINE;
-  for (;;) {
+  const isBack = async (): Promise<true | undefined> => {
     try {
       await getServer(move.client);
       move.files = await hostFiles(move.client, move.request.name);
       await settleAll(move, seen);
       await mendTornRenames(move, await look(move, seen));
-      return;
+      return true;
     } catch (again) {
-      if (move.signal.aborted || performance.now() > end) throw error;
+      if (move.signal.aborted) throw error;
       if (!isPassing(again) && !(again instanceof VisibleError)) throw again;
-      await delay(250, undefined, { signal: move.signal });
+      return undefined;
     }
-  }
+  };
+  if (!(await poll(isBack, { every: 250, deadline: RECONNECT_DEADLINE, signal: move.signal }))) throw error;
 }
 
 /** The host or the world changed under us: look again, then go on. */

@@ -1,6 +1,6 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
 import { DeadlineError } from "../common/errors.ts";
+import { poll } from "../common/poll.ts";
 import type { IncusClient } from "../incus/client.ts";
 import { parseApiUrl } from "../incus/paths.ts";
 
@@ -34,13 +34,11 @@ export async function settle(
   signal: AbortSignal,
   deadline = SETTLE_DEADLINE,
 ): Promise<void> {
-  const end = performance.now() + deadline;
-  for (;;) {
-    signal.throwIfAborted();
+  const isBusy = async (): Promise<boolean> => {
     const { running } = await client.get("/1.0/operations", RunningOperations, {
       query: { project, recursion: 1 },
     });
-    const busy = (running ?? []).some(({ description, resources }) => {
+    return (running ?? []).some(({ description, resources }) => {
       if (SESSIONS.includes(description)) return false;
       const urls = [...(resources?.["instances"] ?? []), ...(resources?.["containers"] ?? [])];
       return urls.some((url) => {
@@ -48,12 +46,15 @@ export async function settle(
         return of === project && names.includes(segments[0] ?? "");
       });
     });
-    if (!busy) return;
-    if (performance.now() > end) {
-      throw new DeadlineError(
-        `An operation on "${names[0] ?? ""}" did not end within ${Math.round(deadline / 1000)} s.`,
-      );
-    }
-    await delay(200, undefined, { signal });
+  };
+  const ended = await poll(async () => ((await isBusy()) ? undefined : true), {
+    every: 200,
+    deadline,
+    signal,
+  });
+  if (!ended) {
+    throw new DeadlineError(
+      `An operation on "${names[0] ?? ""}" did not end within ${Math.round(deadline / 1000)} s.`,
+    );
   }
 }

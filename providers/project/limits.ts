@@ -1,9 +1,8 @@
 import { z } from "zod";
 import { formatBytes, parseBytes } from "../common/bytes.ts";
-import { isNotFound } from "../common/errors.ts";
 import type { IncusClient } from "../incus/client.ts";
 import { api } from "../incus/paths.ts";
-import { Project } from "../incus/schemas.ts";
+import type { Project } from "../incus/schemas.ts";
 
 /** What a project allows of that which a migration has to write. Sizes in bytes. */
 export interface ProjectRules {
@@ -58,16 +57,6 @@ export async function withUsage(client: IncusClient, project: Project): Promise<
   for (const [name, { Limit: limit, Usage: usage }] of Object.entries(resources))
     if (limit >= 0) rules.limits[name] = { limit, usage };
   return rules;
-}
-
-/** The rules of a project by its name; undefined where there is none. */
-export async function projectRules(client: IncusClient, name: string): Promise<ProjectRules | undefined> {
-  try {
-    return await withUsage(client, await client.get(api("projects", name), Project));
-  } catch (error) {
-    if (isNotFound(error)) return undefined;
-    throw error;
-  }
 }
 
 /** The first limit that does not hold what is added, with all figures. */

@@ -1,5 +1,5 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { DeadlineError, messageOf, UnreachableError, VisibleError } from "../../common/errors.ts";
+import { poll } from "../../common/poll.ts";
 import { execInstance, findInstance } from "../../incus/instances.ts";
 import type { SourceJournal } from "../../marks/journal.ts";
 import { type Move, refOf } from "../move.ts";
@@ -47,17 +47,20 @@ export async function proveHealth(
 ): Promise<void> {
   const { client, request, signal } = move;
   const ref = refOf(move, request.name);
-  const end = performance.now() + (request.healthTimeout ?? HEALTH_DEADLINE);
-  for (;;) {
-    const complaint = await look();
-    if (complaint === undefined) return;
-    if (performance.now() > end || complaint.final) {
-      throw new VisibleError(
-        `"${request.name}" started from pool "${pool}" but is not healthy: ${complaint.reason}.`,
-      );
-    }
-    await delay(EVERY, undefined, { signal });
-  }
+  const deadline = request.healthTimeout ?? HEALTH_DEADLINE;
+  const end = performance.now() + deadline;
+  let reason = "";
+  const settled = await poll(
+    async () => {
+      const complaint = await look();
+      if (complaint === undefined) return "healthy";
+      reason = complaint.reason;
+      return complaint.final ? "ill" : undefined;
+    },
+    { every: EVERY, deadline, signal },
+  );
+  if (settled === "healthy") return;
+  throw new VisibleError(`"${request.name}" started from pool "${pool}" but is not healthy: ${reason}.`);
 
   async function look(): Promise<{ reason: string; final?: boolean } | undefined> {
     const instance = (await findInstance(client, ref))?.value;

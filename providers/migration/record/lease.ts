@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
-import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
-import { isNotFound, VisibleError } from "../../common/errors.ts";
+import { VisibleError } from "../../common/errors.ts";
+import { poll } from "../../common/poll.ts";
 import type { IncusClient } from "../../incus/client.ts";
 import { type Change, changeInstance } from "../../incus/instance-patch.ts";
 import { findInstance, type InstanceRef } from "../../incus/instances.ts";
@@ -150,15 +150,14 @@ export class Lease {
     progress(
       `waiting up to ${TIME_TO_LIVE / 1000} s to see whether a run of another machine is at work on it`,
     );
-    const end = performance.now() + TIME_TO_LIVE;
-    while (performance.now() < end) {
-      await delay(1_000);
-      const now = await this.currentHolder().catch((error: unknown) => {
-        if (isNotFound(error)) return undefined;
-        throw error;
-      });
-      if (now && !isSame(now, holder)) throw this.refusal(now);
-    }
+    const other = await poll(
+      async () => {
+        const now = await this.currentHolder();
+        return now && !isSame(now, holder) ? now : undefined;
+      },
+      { every: 1_000, deadline: TIME_TO_LIVE },
+    );
+    if (other) throw this.refusal(other);
     progress("the run of another machine shows no sign of life; taking over");
   }
 

@@ -1,6 +1,6 @@
 import { readdir, readFile, readlink } from "node:fs/promises";
-import { setTimeout as delay } from "node:timers/promises";
 import { VisibleError } from "../../common/errors.ts";
+import { poll } from "../../common/poll.ts";
 import type { HostFiles } from "../../host/files.ts";
 import type { Volume } from "../copy/volume.ts";
 
@@ -14,23 +14,26 @@ const DEADLINE = 30_000;
  */
 export async function endOrphans(files: HostFiles, volume: Volume): Promise<void> {
   const directory = files.daemonPath(...volume);
-  const end = performance.now() + DEADLINE;
-  for (;;) {
-    const pids = await writersBelow(directory, files.mountNamespace);
-    if (pids.length === 0) return;
-    if (performance.now() > end) {
-      throw new VisibleError(
-        `rsync process ${pids[0] ?? 0} of an earlier run still writes below ${directory}. End it, then run again.`,
-      );
-    }
-    for (const pid of pids) {
-      try {
-        process.kill(pid, "SIGKILL");
-      } catch {
-        // It ended by itself.
-      }
-    }
-    await delay(50);
+  let left: number[] = [];
+  const ended = await poll(
+    async () => {
+      left = await writersBelow(directory, files.mountNamespace);
+      for (const pid of left) kill(pid);
+      return left.length === 0 ? true : undefined;
+    },
+    { every: 50, deadline: DEADLINE },
+  );
+  if (ended) return;
+  throw new VisibleError(
+    `rsync process ${left[0] ?? 0} of an earlier run still writes below ${directory}. End it, then run again.`,
+  );
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // It ended by itself.
   }
 }
 

@@ -1,6 +1,6 @@
 import { readFile, readlink } from "node:fs/promises";
-import { setTimeout as delay } from "node:timers/promises";
 import { DeadlineError, IncusApiError, messageOf, VisibleError } from "../../common/errors.ts";
+import { poll } from "../../common/poll.ts";
 import type { HostFiles } from "../../host/files.ts";
 import type { IncusClient } from "../../incus/client.ts";
 import { changeInstance } from "../../incus/instance-patch.ts";
@@ -92,22 +92,18 @@ async function stopBySignal(
   init: { pid: number; signal: number | "SIGPWR" },
   options: StopOptions,
 ): Promise<string | undefined> {
-  const end = performance.now() + options.timeout;
   try {
     process.kill(init.pid, init.signal);
   } catch {
     // It ended by itself meanwhile; Incus will show that.
   }
-  for (;;) {
-    const status = (await findInstance(client, ref))?.value.status;
-    if (status === "Stopped") {
-      // Accepted as soon as Incus has taken everything down.
-      await changeInstance(client, ref, () => ({}));
-      return undefined;
-    }
-    if (performance.now() > end) return "";
-    await delay(EVERY, undefined, options.signal ? { signal: options.signal } : {});
-  }
+  const isStopped = async (): Promise<true | undefined> =>
+    (await findInstance(client, ref))?.value.status === "Stopped" || undefined;
+  const stopped = await poll(isStopped, { every: EVERY, deadline: options.timeout, signal: options.signal });
+  if (!stopped) return "";
+  // Accepted as soon as Incus has taken everything down.
+  await changeInstance(client, ref, () => ({}));
+  return undefined;
 }
 
 async function stopByIncus(
@@ -117,18 +113,22 @@ async function stopByIncus(
 ): Promise<string | undefined> {
   const end = performance.now() + options.timeout;
   const abort = options.signal ? { signal: options.signal } : {};
-  for (;;) {
-    const seconds = Math.max(1, Math.ceil((end - performance.now()) / 1000));
-    try {
-      const wait = { deadline: seconds * 1000 + SLACK, ...abort };
-      await setInstanceState(client, ref, { action: "stop", timeout: seconds }, wait);
-      return undefined;
-    } catch (error) {
-      if (!(error instanceof IncusApiError || error instanceof DeadlineError)) throw error;
-      if ((await findInstance(client, ref))?.value.status === "Stopped") return undefined;
-      // Refused at once: Incus was busy with it.
-      if (performance.now() > end - EVERY) return ` (${messageOf(error)})`;
-      await delay(EVERY, undefined, abort);
-    }
-  }
+  let refusal = "";
+  const stopped = await poll(
+    async () => {
+      const seconds = Math.max(1, Math.ceil((end - performance.now()) / 1000));
+      try {
+        const wait = { deadline: seconds * 1000 + SLACK, ...abort };
+        await setInstanceState(client, ref, { action: "stop", timeout: seconds }, wait);
+        return true;
+      } catch (error) {
+        if (!(error instanceof IncusApiError || error instanceof DeadlineError)) throw error;
+        // Refused at once: Incus was busy with it.
+        refusal = ` (${messageOf(error)})`;
+        return (await findInstance(client, ref))?.value.status === "Stopped" || undefined;
+      }
+    },
+    { every: EVERY, deadline: options.timeout - EVERY, ...abort },
+  );
+  return stopped ? undefined : refusal;
 }
