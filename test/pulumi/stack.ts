@@ -34,6 +34,8 @@ export type CommandOptions = {
   timeoutMs?: number;
   /** Flags besides those that every command gets. */
   flags?: string[];
+  /** Overrides the stack's `comparesPlan` for this command. */
+  comparesPlan?: boolean;
   /** Whether `up` shows its preview first, as people run it. @default false */
   withPreview?: boolean;
   env?: Record<string, string>;
@@ -230,7 +232,8 @@ export class TestStack {
     const { run, eventLog } = this.#start(command, options);
     const { exitCode, output } = await run.result;
     const result = { ...(await readEventLog(eventLog)), exitCode, output };
-    if (this.#comparesPlan && (command === "up" || command === "preview")) expectAgreement(command, result);
+    const compares = options.comparesPlan ?? this.#comparesPlan;
+    if (compares && (command === "up" || command === "preview")) expectAgreement(command, result);
     return result;
   }
 }
