@@ -1,3 +1,5 @@
+import { IncusApiError } from "../common/errors.ts";
+import { poll } from "../common/poll.ts";
 import { type IncusClient, noneWhereMissing, type Versioned, type WaitOptions } from "./client.ts";
 import { api } from "./paths.ts";
 import { Instance, InstanceState, type Operation, Snapshot } from "./schemas.ts";
@@ -114,6 +116,33 @@ export function deleteInstance(client: IncusClient, ref: InstanceRef, wait: Wait
   return client.run("DELETE", path(ref), { query: query(ref), wait });
 }
 
+/** Milliseconds that Incus may have no file server for an instance, and between two questions. */
+const FILE_SERVER_DEADLINE = 5_000;
+const FILE_SERVER_EVERY = 100;
+
+/**
+ * Asks again while Incus has no file server for an instance: it starts one for each (forkfile), which ends when the
+ * instance starts or stops, and a request that falls in between is answered with 500 and the name of its socket.
+ */
+async function withFileServer<T>(request: () => Promise<T>): Promise<T> {
+  let refusal: unknown;
+  const answered = await poll(
+    async () => {
+      try {
+        return { value: await request() };
+      } catch (error) {
+        if (!(error instanceof IncusApiError && error.status === 500 && /forkfile/.test(error.reason)))
+          throw error;
+        refusal = error;
+        return undefined;
+      }
+    },
+    { every: FILE_SERVER_EVERY, deadline: FILE_SERVER_DEADLINE },
+  );
+  if (!answered) throw refusal;
+  return answered.value;
+}
+
 /** One file or directory to push. `mode` is octal text such as `0644`. */
 export interface FilePush {
   path: string;
@@ -140,8 +169,8 @@ export async function findFile(
   ref: InstanceRef,
   file: string,
 ): Promise<FoundFile | undefined> {
-  const answer = await noneWhereMissing(
-    client.stream(path(ref, "files"), { query: { ...query(ref), path: file } }),
+  const answer = await withFileServer(() =>
+    noneWhereMissing(client.stream(path(ref, "files"), { query: { ...query(ref), path: file } })),
   );
   if (!answer) return undefined;
   const { headers, body } = answer;
@@ -159,23 +188,27 @@ export async function findFile(
 
 /** Deletes a file inside an instance. */
 export function deleteFile(client: IncusClient, ref: InstanceRef, file: string): Promise<void> {
-  return client.write("DELETE", path(ref, "files"), { query: { ...query(ref), path: file } });
+  return withFileServer(() =>
+    client.write("DELETE", path(ref, "files"), { query: { ...query(ref), path: file } }),
+  );
 }
 
 /** Writes a file or makes a directory inside an instance, running or stopped. Existing directories are left alone. */
 export function pushFile(client: IncusClient, ref: InstanceRef, file: FilePush): Promise<void> {
-  return client.write("POST", path(ref, "files"), {
-    query: { ...query(ref), path: file.path },
-    headers: {
-      "content-type": "application/octet-stream",
-      "x-incus-type": file.type,
-      "x-incus-uid": String(file.uid),
-      "x-incus-gid": String(file.gid),
-      "x-incus-mode": file.mode,
-      "x-incus-write": "overwrite",
-    },
-    raw: file.content ?? Buffer.alloc(0),
-  });
+  return withFileServer(() =>
+    client.write("POST", path(ref, "files"), {
+      query: { ...query(ref), path: file.path },
+      headers: {
+        "content-type": "application/octet-stream",
+        "x-incus-type": file.type,
+        "x-incus-uid": String(file.uid),
+        "x-incus-gid": String(file.gid),
+        "x-incus-mode": file.mode,
+        "x-incus-write": "overwrite",
+      },
+      raw: file.content ?? Buffer.alloc(0),
+    }),
+  );
 }
 
 /** Runs a command in a running instance and returns its exit code. Output is not recorded. */

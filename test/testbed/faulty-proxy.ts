@@ -12,8 +12,14 @@ export type SeenRequest = { method: string; path: string };
  * - `cut-after`: the daemon has done it and answered, the answer is lost
  * - `stall`: the daemon never sees it and no answer comes
  * - `{ cutBodyAfter }`: the answer breaks off after so many bytes of its body
+ * - `{ status, error }`: the daemon never sees it; answered as Incus answers errors, for those it shows by chance only
  */
-export type Fault = "cut-before" | "cut-after" | "stall" | { cutBodyAfter: number };
+export type Fault =
+  | "cut-before"
+  | "cut-after"
+  | "stall"
+  | { cutBodyAfter: number }
+  | { status: number; error: string };
 
 /** Tells a request by `METHOD /path?query`. */
 export type Matcher = RegExp | ((request: SeenRequest) => boolean);
@@ -129,6 +135,12 @@ async function handle(
     incoming.socket.destroy();
     return;
   }
+  if (typeof plan?.fault === "object" && "status" in plan.fault) {
+    const { status, error } = plan.fault;
+    outgoing.writeHead(status, { "content-type": "application/json" });
+    outgoing.end(JSON.stringify({ type: "error", error, error_code: status, metadata: null }));
+    return;
+  }
   const answer = await new Promise<IncomingMessage>((resolve, reject) => {
     const { method, url, headers } = incoming;
     const upstream = forward({ socketPath: target, method, path: url, headers, agent: false }, resolve);
@@ -141,7 +153,10 @@ async function handle(
     incoming.socket.destroy();
     return;
   }
-  const limit = typeof plan?.fault === "object" ? plan.fault.cutBodyAfter : Number.POSITIVE_INFINITY;
+  const limit =
+    typeof plan?.fault === "object" && "cutBodyAfter" in plan.fault
+      ? plan.fault.cutBodyAfter
+      : Number.POSITIVE_INFINITY;
   if (plan?.after !== undefined) {
     const chunks: Buffer[] = [];
     for await (const chunk of answer) chunks.push(chunk as Buffer);

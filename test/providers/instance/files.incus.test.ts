@@ -83,10 +83,27 @@ describe("files of an agent", () => {
     const files = (modes: string[]) => modes.map((mode) => ({ path: `/srv/m${mode}`, content: "x", mode }));
     const modes = ["0755", "600", "0000", "0777"];
     await iris.up({ ...WANTED, files: files(modes) });
-    const seen = await Promise.all(modes.map((mode) => shown(`/srv/m${mode}`)));
+    // One after the other: of commands at once, Incus has lost the output of one.
+    const seen: string[] = [];
+    for (const mode of modes) seen.push(await shown(`/srv/m${mode}`));
     expect(seen).toEqual(["755 0 0", "600 0 0", "0 0 0", "777 0 0"]);
     for (const mode of ["4755", "2750", "1666", "04755"])
       await expect(iris.up({ ...WANTED, files: files([mode]) })).rejects.toThrow(/mode.*beyond 0777/s);
+  });
+
+  test("arrive although Incus has no file server for a moment, which it starts for each instance", async () => {
+    const proxy = await startProxy(d);
+    const error = "dial unix /proc/self/fd/52/forkfile.sock: connect: no such file or directory";
+    const host = { name: "orange", connection: `unix:${proxy.socketPath}` };
+    try {
+      const iris = new TestResource(d, "Instance", "iris");
+      const { struck } = proxy.failNext(/^POST .*\/files/, { status: 500, error });
+      await iris.up({ ...WANTED, host, files: [{ path: "/srv/token", content: "x", mode: "0600" }] });
+      await struck;
+    } finally {
+      await proxy.close();
+    }
+    expect(await shown("/srv/token")).toBe("600 0 0");
   });
 
   test("behind a link are written where it leads; a directory in the way is refused", async () => {
