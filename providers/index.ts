@@ -10,7 +10,16 @@ import type { Kind } from "./pulumi/shim.ts";
 
 export { formatBytes, parseBytes } from "./common/bytes.ts";
 export * from "./common/errors.ts";
-export { ImageAliasName, InstanceName, nearestNames, ObjectName, PoolName } from "./common/names.ts";
+export { listed } from "./common/listed.ts";
+export {
+  cowName,
+  ImageAliasName,
+  InstanceName,
+  nearestNames,
+  ObjectName,
+  PoolName,
+  WORKER_POOL,
+} from "./common/names.ts";
 export { mountsRefusal } from "./host/foreign-mounts.ts";
 export type { HostLook, PoolLook, ProfileLook } from "./host/look.ts";
 export { type LookOptions, lookAtHost } from "./host/look-at-host.ts";

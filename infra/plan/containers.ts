@@ -5,13 +5,13 @@ import {
   OWNER_KEY,
   qualifiedName,
   STAGE_KEY,
+  WORKER_POOL,
 } from "@taos-hosts/providers";
 import type { HostConfig } from "../config/config.ts";
 import { findInstance, interruptedOf } from "./lookup.ts";
 import { planMigration } from "./migrations.ts";
 import { parkedOf } from "./parked.ts";
 import type { EffectivePool } from "./pools.ts";
-import { WORKER_POOL } from "./remarks.ts";
 import { type ContainerPlan, noFindings, type Refusal } from "./types.ts";
 import { planUndo } from "./undo.ts";
 

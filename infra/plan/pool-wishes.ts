@@ -1,4 +1,4 @@
-import type { PoolWish } from "@taos-hosts/providers";
+import { cowName, type PoolWish } from "@taos-hosts/providers";
 import type { HostConfig } from "../config/config.ts";
 
 /** What a new host's pool is called. */
@@ -23,6 +23,6 @@ export function poolWishes(
   return {
     // A pool that containers are being moved off keeps its driver: the wish for another one is the second pool's.
     main: { ...named, driver: driver === "dir" ? "dir" : "auto", source, size },
-    cow: { ...named, name: `${name}-cow`, driver: cowDriver, source, size, insteadOf: name },
+    cow: { ...named, name: cowName(name), driver: cowDriver, source, size, insteadOf: name },
   };
 }

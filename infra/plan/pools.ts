@@ -1,4 +1,5 @@
 import {
+  cowName,
   decidePool,
   formatBytes,
   type HostLook,
@@ -11,6 +12,7 @@ import {
   poolWorldOf,
   qualifiedName,
   realSize,
+  reasonOf,
   type SettledWish,
   settleWish,
 } from "@taos-hosts/providers";
@@ -71,7 +73,7 @@ export function planPools(host: HostConfig, look: HostLook, owner: string): Pool
 function twinOf(name: string, look: HostLook): PoolLook | undefined {
   const isDir = look.pools.some((pool) => pool.name === name && !isCopyOnWrite(pool.driver));
   return isDir
-    ? look.pools.find((pool) => pool.name === `${name}-cow` && isCopyOnWrite(pool.driver))
+    ? look.pools.find((pool) => pool.name === cowName(name) && isCopyOnWrite(pool.driver))
     : undefined;
 }
 
@@ -124,13 +126,13 @@ function addFindings(findings: Findings, wish: PoolWish, decision: PoolDecision)
       findings.refusals.push({
         severity: "error",
         object,
-        reason: reasonOf(decision),
+        reason: reasonOf(decision, NAMED_BLOCKERS),
         remedy: decision.remedy,
       });
       return;
     case "leave":
       findings.remarks.push(
-        `${object} stays ${decision.driver}: ${reasonOf(decision)}. ${decision.remedy}`.trimEnd(),
+        `${object} stays ${decision.driver}: ${reasonOf(decision, NAMED_BLOCKERS)}. ${decision.remedy}`.trimEnd(),
       );
       return;
     case "adopt":
@@ -141,15 +143,8 @@ function addFindings(findings: Findings, wish: PoolWish, decision: PoolDecision)
   }
 }
 
+/** Names of what is in the way that a sentence holds. */
 const NAMED_BLOCKERS = 6;
-
-/** The decision's reason, with at most six of what is in the way named. */
-function reasonOf({ reason, blockers }: { reason: string; blockers: string[] }): string {
-  if (blockers.length <= NAMED_BLOCKERS) return reason;
-  const named = blockers.slice(0, NAMED_BLOCKERS).join(", ");
-  const all = blockers.join(", ");
-  return reason.replace(all, `${named} and ${blockers.length - NAMED_BLOCKERS} more`);
-}
 
 function effectivePool(wish: PoolWish, decision: PoolDecision, look: HostLook): EffectivePool | undefined {
   if (decision.action === "refuse") return undefined;

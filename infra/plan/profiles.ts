@@ -1,4 +1,4 @@
-import { type HostLook, type ProfileLook, profileNeeds, qualifiedName } from "@taos-hosts/providers";
+import { type HostLook, listed, type ProfileLook, profileNeeds, qualifiedName } from "@taos-hosts/providers";
 import type { HostConfig } from "../config/config.ts";
 import { bridgeWish } from "./bridge-wish.ts";
 import type { EffectivePool, PoolPlan } from "./pools.ts";
@@ -48,15 +48,10 @@ export function planNetwork(
   }
   if (!hasInterface && !missing.includes("eth0")) {
     findings.remarks.push(
-      `profile default has no network interface and is left so: ${listed(users)} would get one, too. incus profile device add default eth0 nic network=… name=eth0 adds it`,
+      `profile default has no network interface and is left so: ${listed(users, 6)} would get one, too. incus profile device add default eth0 nic network=… name=eth0 adds it`,
     );
   }
   return findings;
-}
-
-/** At most six names of many. */
-function listed(names: readonly string[]): string {
-  return names.length > 6 ? `${names.slice(0, 6).join(", ")} and ${names.length - 6} more` : names.join(", ");
 }
 
 /** Instances that have this profile, by qualified name. */
@@ -107,7 +102,7 @@ export function planProfiles(
         reason: `new launches go to pool ${effective.name}`,
       });
     } else {
-      const names = listed(inheriting);
+      const names = listed(inheriting, 6);
       findings.remarks.push(
         `${object} stays on pool ${old}, so new launches go there: ${names} take their root disk from it. optIn.pinRoot or optIn.migrate frees it.`,
       );

@@ -1,9 +1,6 @@
-import { type HostLook, isCopyOnWrite } from "@taos-hosts/providers";
+import { type HostLook, isCopyOnWrite, WORKER_POOL } from "@taos-hosts/providers";
 import type { HostConfig } from "../config/config.ts";
 import type { EffectivePool } from "./pools.ts";
-
-/** The taOS worker's own pool: reported, never touched. */
-export const WORKER_POOL = "taos-worker-pool";
 
 /** What taOS' other parts make of the pool (they look at pool `default`, and at sources that are directories). */
 export function compatibilityRemarks(

@@ -7,10 +7,10 @@ import {
   qualifiedName,
   startProblem,
   undoneName,
+  WORKER_POOL,
 } from "@taos-hosts/providers";
 import { findInstance } from "./lookup.ts";
 import { migrationOf } from "./parked.ts";
-import { WORKER_POOL } from "./remarks.ts";
 import type { ContainerPlan } from "./types.ts";
 
 /** Plans that a container goes back to the kept source of its migration, or says why not. */

@@ -1,7 +1,12 @@
 import { z } from "zod";
 
-/** Pools of the taOS worker; no run adopts or touches them. */
-export const FOREIGN_POOLS: readonly string[] = ["taos-worker-pool"];
+/** The taOS worker's own pool: reported, never adopted or touched. */
+export const WORKER_POOL = "taos-worker-pool";
+
+/** Name of the copy-on-write pool beside a `dir` pool. */
+export function cowName(pool: string): string {
+  return `${pool}-cow`;
+}
 
 /**
  * The strict rule of Incus main (shared/validate, IsAPIName) also for older daemons, whose own check lets `..` and
@@ -15,7 +20,7 @@ export const PoolName = z
     /^[A-Za-z0-9]([^\s$?&+"'`*/:]*[A-Za-z0-9])?$/,
     "must start and end with a letter or digit and hold none of $ ? & + \" ' ` * / : or white space",
   )
-  .refine((name) => !FOREIGN_POOLS.includes(name), "belongs to the taOS worker and is never touched");
+  .refine((name) => name !== WORKER_POOL, "belongs to the taOS worker and is never touched");
 
 /** Instance names (Incus: RFC 1123 label): 1–63 of letters, digits, dashes; no dash at either end; not all digits. */
 export const InstanceName = z

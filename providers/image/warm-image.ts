@@ -234,7 +234,6 @@ async function ensureAll(args: WarmImageArgs, client: IncusClient): Promise<Warm
   const fingerprint = images.map((image) => image.fingerprint).join(",");
   return {
     ...args,
-    schemaVersion: 1,
     fingerprint,
     warmFingerprint: warm.join(","),
     imported: false,
@@ -266,7 +265,6 @@ async function ensure(args: WarmImageArgs, client: IncusClient, reimport: boolea
     const warm = await ensureWarm(client, { fingerprint, project, pool, owner, label: args.alias });
     return {
       ...args,
-      schemaVersion: 1,
       fingerprint,
       warmFingerprint: warm ? fingerprint : "",
       imported,

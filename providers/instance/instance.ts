@@ -86,7 +86,6 @@ function stateOf(
 ): InstanceState {
   return {
     ...args,
-    schemaVersion: 1,
     uuid: instance.config["volatile.uuid"] ?? "",
     ipv4,
     isReady,
@@ -191,7 +190,7 @@ async function make(args: InstanceArgs, client: IncusClient, parked = ""): Promi
     const image = created?.config[IMAGE_KEY] ?? args.image;
     const held = { ...args, image };
     if (isResumed) await syncInstance(client, held, held);
-    return { ...held, schemaVersion: 1, uuid, ipv4, isReady: true, parked, drift: [] };
+    return { ...held, uuid, ipv4, isReady: true, parked, drift: [] };
   } catch (error) {
     if (!created) throw error;
     throw new PartialFailure(messageOf(error), args.name, stateOf(args, created, false, "", parked), {
@@ -207,7 +206,7 @@ async function replace(
 ): Promise<InstanceState> {
   const { uuid, ipv4 } = await replaceInstance(client, before, args);
   const parked = await predecessorOf(client, before.project, args);
-  return { ...args, schemaVersion: 1, uuid, ipv4, isReady: true, parked, drift: [] };
+  return { ...args, uuid, ipv4, isReady: true, parked, drift: [] };
 }
 
 /** Of an instance that no opt-in asks to move. */

@@ -122,10 +122,9 @@ const lifecycle: Lifecycle<NetworkArgs, NetworkState> = {
       const adopted = ownershipOf(existing.value.config, args.owner) !== "ours";
       if (!adopted && isReleased(existing.value.config))
         await patchNetwork(client, existing, { [RELEASED_KEY]: "" });
-      return { id, state: { ...args, schemaVersion: 1, adopted, drift: [] } };
+      return { id, state: { ...args, adopted, drift: [] } };
     }
-    if (await isUnwanted(args, client))
-      return { id, state: { ...args, schemaVersion: 1, adopted: true, drift: [] } };
+    if (await isUnwanted(args, client)) return { id, state: { ...args, adopted: true, drift: [] } };
     try {
       await makeBridge(client, args);
     } catch (error) {
@@ -134,7 +133,7 @@ const lifecycle: Lifecycle<NetworkArgs, NetworkState> = {
         `Failed to create network "${args.name}": ${error instanceof IncusApiError ? error.reason : String(error)}. Check that dnsmasq and nftables are installed and that no other interface has this name.`,
       );
     }
-    return { id, state: { ...args, schemaVersion: 1, adopted: false, drift: [] } };
+    return { id, state: { ...args, adopted: false, drift: [] } };
   },
 
   async read(id, state, client) {
@@ -157,7 +156,7 @@ const lifecycle: Lifecycle<NetworkArgs, NetworkState> = {
       const change = { ...Object.fromEntries(removed.map((key) => [key, ""])), ...wanted };
       if (configDrift(change, network.value.config).length > 0) await patchNetwork(client, network, change);
     }
-    return { ...args, schemaVersion: 1, adopted: state.adopted, drift: [] };
+    return { ...args, adopted: state.adopted, drift: [] };
   },
 
   async delete(id, state, client) {

@@ -34,8 +34,6 @@ export const InstancePlacementArgs = CommonArgs.extend({
   /** @default true */
   protected: z.boolean().default(true),
   ...PlacementOptIns.shape,
-  /** The pool that the stack's containers come from; for the report only. */
-  oldPool: z.string().optional(),
   /** Opt-in: delete the parked source. @default false */
   removeParked: z.boolean().default(false),
 });
@@ -125,7 +123,7 @@ function observed(
   all: readonly Instance[],
 ): (InstancePlacementState & Whereabouts) | undefined {
   const where = whereaboutsOf(all, args);
-  return where && { ...args, schemaVersion: 1, ...where };
+  return where && { ...args, ...where };
 }
 
 /** Does what the opt-ins ask for, and nothing else. */

@@ -1,3 +1,4 @@
+import { cowName } from "../common/names.ts";
 import { isOfSameStack } from "../marks/ownership.ts";
 import { isCopyOnWrite, type PoolWish, type SettledWish } from "./decision.ts";
 
@@ -21,7 +22,7 @@ export function settleWish<W extends PoolWish>(wish: W, world: PoolWorld, owner:
   if (main === usual) return wish;
   return wish.insteadOf === undefined
     ? { ...wish, name: main, isByProfile: true }
-    : { ...wish, name: `${main}-cow`, insteadOf: main };
+    : { ...wish, name: cowName(main), insteadOf: main };
 }
 
 function meantPool(usual: string, { pools, rootPool }: PoolWorld, owner: string): string {
@@ -29,7 +30,7 @@ function meantPool(usual: string, { pools, rootPool }: PoolWorld, owner: string)
   const made = pools.find(({ name }) => name === usual)?.owner;
   if (made && isOfSameStack(made, owner)) return usual;
   // A profile that was re-pointed by a migration: what was moved off is still the pool that is meant.
-  const before = pools.find(({ name, driver }) => `${name}-cow` === rootPool && !isCopyOnWrite(driver));
+  const before = pools.find(({ name, driver }) => cowName(name) === rootPool && !isCopyOnWrite(driver));
   return before?.name ?? rootPool;
 }
 

@@ -1,5 +1,6 @@
 import { formatBytes } from "../common/bytes.ts";
-import { FOREIGN_POOLS } from "../common/names.ts";
+import { listed } from "../common/listed.ts";
+import { cowName, WORKER_POOL } from "../common/names.ts";
 import type { PoolSizes } from "../host/pool-sizes.ts";
 
 import { decideGrowth } from "./growth.ts";
@@ -72,11 +73,23 @@ export type PoolDecision =
   | { action: "adopt"; driver: string; reason: string; remark?: string }
   | { action: "grow"; driver: string; size: number; reason: string }
   | { action: "recreate"; driver: "btrfs" | "zfs"; size?: number; reason: string }
-  /** Nothing is written; the host keeps what it has. */
+  /** Nothing is written; the host keeps what it has. Where there are blockers, `reason` ends before them: see `reasonOf`. */
   | { action: "leave"; driver: string; reason: string; remedy: string; blockers: string[] }
   /** The pool `insteadOf` serves; nothing is written. */
   | { action: "use-original"; driver: string; reason: string }
   | { action: "refuse"; reason: string; remedy: string; blockers: string[] };
+
+/**
+ * Why it was decided so, with what is in the way.
+ * @param most names of what is in the way beyond this number are counted only
+ */
+export function reasonOf(
+  decision: { reason: string; blockers?: readonly string[] },
+  most = Number.POSITIVE_INFINITY,
+): string {
+  const { reason, blockers = [] } = decision;
+  return blockers.length === 0 ? reason : `${reason} ${listed(blockers, most)}`;
+}
 
 /** Everything that makes a pool not empty, readable; empty array: nothing on it. Unknown leftovers count as none here. */
 export function poolBlockers(contents: PoolContents): string[] {
@@ -153,7 +166,7 @@ export function decidePool(wish: SettledWish, facts: PoolFacts): PoolDecision {
       reason: `pool ${wish.insteadOf ?? ""} is copy-on-write already`,
     };
   }
-  if (wish.isByProfile && FOREIGN_POOLS.includes(wish.name)) {
+  if (wish.isByProfile && wish.name === WORKER_POOL) {
     return {
       action: "refuse",
       reason: "it is the default profile's, but belongs to the taOS worker and is never touched",
@@ -170,8 +183,8 @@ export function decidePool(wish: SettledWish, facts: PoolFacts): PoolDecision {
   if (!facts.pool && facts.hasCowTwin) {
     return {
       action: "refuse",
-      reason: `it is not on the host, and pool ${wish.name}-cow, which took over from it, is`,
-      remedy: `Set pool.name: ${wish.name}-cow (and take pool.cow out), or bring the old pool back.`,
+      reason: `it is not on the host, and pool ${cowName(wish.name)}, which took over from it, is`,
+      remedy: `Set pool.name: ${cowName(wish.name)} (and take pool.cow out), or bring the old pool back.`,
       blockers: [],
     };
   }
@@ -246,8 +259,8 @@ function decideDir(
       driver: "dir",
       reason:
         remaining.length === 0
-          ? `pool ${wish.name}-cow has taken over`
-          : `pool ${wish.name}-cow is beside it; still on ${wish.name}: ${remaining.join(", ")}`,
+          ? `pool ${cowName(wish.name)} has taken over`
+          : `pool ${cowName(wish.name)} is beside it; still on ${wish.name}:`,
       // Incus would delete files unknown to the database along with the pool.
       remedy:
         remaining.length === 0 && contents.leftovers !== null
@@ -266,7 +279,7 @@ function decideDir(
   });
   if (blockers.length > 0) {
     return leave(
-      `used by ${blockers.join(", ")}`,
+      "used by",
       contents.instances.length > 0
         ? "Name containers under optIn.migrate to move them to copy-on-write storage."
         : `${emptied(contents)}, and the next run recreates the pool.`,

@@ -1,3 +1,4 @@
+import { cowName } from "../common/names.ts";
 import type { HostLook, PoolLook } from "../host/look.ts";
 import { parseApiUrl } from "../incus/paths.ts";
 import { qualifiedName } from "../incus/root-disk.ts";
@@ -27,7 +28,7 @@ export function poolFactsOf(look: HostLook, wish: PoolWish): PoolFacts {
       ({ name }) => name !== wish.name && name.toLowerCase() === wish.name.toLowerCase(),
     )?.name,
     original: original && { driver: original.driver },
-    hasCowTwin: look.pools.some(({ name, driver }) => name === `${wish.name}-cow` && isCopyOnWrite(driver)),
+    hasCowTwin: look.pools.some(({ name, driver }) => name === cowName(wish.name) && isCopyOnWrite(driver)),
     usableDrivers: look.usableDrivers,
     // A loop file behind a symlink may be on another file system than Incus' directory.
     hostFreeBytes: pool?.loopFreeBytes ?? look.hostFreeBytes,

@@ -32,6 +32,7 @@ import {
   LEAST_LOOP_SIZE,
   type PoolDecision,
   poolBlockers,
+  reasonOf,
   type SettledWish,
 } from "./decision.ts";
 import { poolFactsOf, poolHolds } from "./facts.ts";
@@ -171,7 +172,7 @@ async function ensure(
     throw refusal(
       args,
       "change",
-      `the plan was to ${expected} it, but now ${decision.action} fits (${decision.reason})`,
+      `the plan was to ${expected} it, but now ${decision.action} fits (${reasonOf(decision)})`,
       "The host changed meanwhile; look at a new preview.",
     );
   }
@@ -196,10 +197,10 @@ async function ensure(
       await growPool(client, args.name, decision.size);
       break;
     case "leave":
-      progress(`left as it is: ${decision.reason}. ${decision.remedy}`);
+      progress(`left as it is: ${reasonOf(decision)}. ${decision.remedy}`);
       break;
     case "refuse":
-      throw refusal(args, "use", decision.reason, decision.remedy);
+      throw refusal(args, "use", reasonOf(decision), decision.remedy);
     case "adopt":
       if (decision.remark !== undefined) progress(decision.remark);
       break;
@@ -256,7 +257,6 @@ async function observe(
   if (ours && Object.keys(change).length > 0) await patchPool(client, found, change);
   return {
     ...args,
-    schemaVersion: 1,
     pool,
     effectiveDriver: found.value.driver,
     adopted: !ours,

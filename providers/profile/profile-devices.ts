@@ -145,7 +145,6 @@ async function ensure(args: ProfileDevicesArgs, client: IncusClient): Promise<Pr
   }
   return {
     ...args,
-    schemaVersion: 1,
     added: addedDevices(profile),
     rootPool: rootDisk(profile.devices)?.pool ?? "",
     inheriting: [...inheriting].sort(),

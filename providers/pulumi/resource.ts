@@ -30,7 +30,6 @@ export type InputsOf<Schema extends z.ZodType> = {
 
 /** Fields that every state has beside the args. */
 export interface CommonState {
-  schemaVersion: number;
   /** Why the host could not be looked at by the last refresh; absent when it could. */
   unreachable?: string | undefined;
   /** Differences on the host from what was set, as of the last refresh; never with values of secrets. */
