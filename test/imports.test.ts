@@ -102,6 +102,30 @@ describe("imports point one way", () => {
     expect(upward).toEqual([]);
   });
 
+  it("files and processes of a host are reached by one file alone", () => {
+    const local = ["node:fs", "node:fs/promises", "node:child_process", "execa"];
+    const users = new Set(
+      sources("providers")
+        .flatMap(importsOf)
+        .filter(({ to }) => local.includes(to))
+        .map(({ from }) => from),
+    );
+    expect([...users].sort()).toEqual([
+      "providers/host/local-machine.ts",
+      // Files that the person gives: images, certificates.
+      "providers/image/download.ts",
+      "providers/image/warm-image.ts",
+      "providers/incus/connection.ts",
+      "providers/incus/images.ts",
+      // Of this run's own process.
+      "providers/migration/record/machine.ts",
+    ]);
+    const killers = sources("providers").filter((file) =>
+      readFileSync(join(ROOT, file), "utf8").includes("process.kill("),
+    );
+    expect(killers).toEqual(["providers/host/local-machine.ts"]);
+  });
+
   it("no file imports itself by way of others", () => {
     const files = [...sources("infra"), ...sources("providers")];
     const imports = new Map(files.map((file) => [file, importsOf(file).map(({ to }) => to)]));

@@ -1,9 +1,8 @@
-import { access, constants, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { execa } from "execa";
 import type { Server } from "../incus/schemas.ts";
-import type { HostFiles } from "./files.ts";
-import { SYSTEM_PATH } from "./loops.ts";
+import { environmentOf, type HostFiles } from "./files.ts";
+import { SYSTEM_PATH } from "./local-machine.ts";
+import { type HostMachine, SHORT } from "./machine.ts";
 
 /** What Incus runs to make and grow a btrfs pool. */
 const BTRFS_PROGRAMS = ["btrfs", "mkfs.btrfs", "losetup"];
@@ -15,58 +14,38 @@ const BTRFS_PROGRAMS = ["btrfs", "mkfs.btrfs", "losetup"];
 export async function usableDrivers(server: Server, files: HostFiles | undefined): Promise<string[]> {
   const listed = server.environment?.storage_supported_drivers.map(({ Name }) => Name) ?? [];
   const others = listed.filter((name) => name !== "btrfs" && name !== "dir");
-  const btrfs = files ? await provesBtrfs(server.environment?.server_pid ?? 0) : listed.includes("btrfs");
+  const btrfs = files
+    ? await provesBtrfs(files.machine, server.environment?.server_pid ?? 0)
+    : listed.includes("btrfs");
   return [...(btrfs ? ["btrfs"] : []), ...others, "dir"].sort();
 }
 
-async function provesBtrfs(daemonPid: number): Promise<boolean> {
+async function provesBtrfs(machine: HostMachine, daemonPid: number): Promise<boolean> {
   const root = `/proc/${daemonPid}/root`;
-  const directories = (await pathOf(daemonPid)).split(":").filter((directory) => directory.startsWith("/"));
+  const path = environmentOf(await machine.read(`/proc/${daemonPid}/environ`), "PATH") ?? SYSTEM_PATH;
+  const directories = path.split(":").filter((directory) => directory.startsWith("/"));
   const programs = await Promise.all(
-    BTRFS_PROGRAMS.map((program) =>
-      anyOf(directories.map((directory) => isExecutable(join(root, directory, program)))),
-    ),
+    BTRFS_PROGRAMS.map(async (program) => {
+      const places = directories.map((directory) => machine.isExecutable(join(root, directory, program)));
+      return (await Promise.all(places)).includes(true);
+    }),
   );
-  return programs.every(Boolean) && (await kernelHasBtrfs());
-}
-
-/** PATH of the daemon itself: it is what runs the programs. */
-async function pathOf(pid: number): Promise<string> {
-  const environment = await readFile(`/proc/${pid}/environ`, "utf8").catch(() => "");
-  const entry = environment.split("\0").find((line) => line.startsWith("PATH="));
-  return entry?.slice("PATH=".length) || SYSTEM_PATH;
-}
-
-async function isExecutable(path: string): Promise<boolean> {
-  return access(path, constants.X_OK).then(
-    () => true,
-    () => false,
-  );
-}
-
-async function anyOf(answers: Promise<boolean>[]): Promise<boolean> {
-  return (await Promise.all(answers)).includes(true);
+  return programs.every(Boolean) && (await kernelHasBtrfs(machine));
 }
 
 /** Built in or loaded, or a module that could be loaded. */
-async function kernelHasBtrfs(): Promise<boolean> {
-  const filesystems = await readFile("/proc/filesystems", "utf8").catch(() => "");
-  if (/\bbtrfs$/m.test(filesystems)) return true;
-  const { exitCode } = await execa("modprobe", ["--dry-run", "--quiet", "btrfs"], {
-    reject: false,
-    stdin: "ignore",
-    timeout: 5_000,
-    env: { PATH: `${process.env["PATH"] ?? ""}:${SYSTEM_PATH}` },
-  });
+async function kernelHasBtrfs(machine: HostMachine): Promise<boolean> {
+  if (/\bbtrfs$/m.test((await machine.read("/proc/filesystems")) ?? "")) return true;
+  const { exitCode } = await machine.run(["modprobe", "--dry-run", "--quiet", "btrfs"], { timeout: SHORT });
   return exitCode === 0;
 }
 
 /**
- * Whether this machine is an unprivileged container: its root is another user of the real host (first line of uid_map),
+ * Whether a machine is an unprivileged container: its root is another user of the real host (first line of uid_map),
  * and the kernel lets it mount no file system. Null where it cannot be told.
  */
-export async function isUnprivilegedHere(): Promise<boolean | null> {
-  const map = await readFile("/proc/self/uid_map", "utf8").catch(() => "");
+export async function isUnprivileged(machine: HostMachine): Promise<boolean | null> {
+  const map = (await machine.read("/proc/self/uid_map")) ?? "";
   const [, hostStart] = map.trim().split(/\s+/);
   return hostStart === undefined ? null : hostStart !== "0";
 }

@@ -1,30 +1,27 @@
 import { X509Certificate } from "node:crypto";
-import { constants } from "node:fs";
-import { access, readdir, readFile, readlink, rm, stat, statfs } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { execa } from "execa";
+import { VisibleError } from "../common/errors.ts";
 import type { IncusClient } from "../incus/client.ts";
 import { fingerprintOf } from "../incus/connection.ts";
 import { getServer } from "../incus/server.ts";
+import { localMachine } from "./local-machine.ts";
 import { type LoopFileLook, lookAtLoopFile } from "./loops.ts";
+import type { CommandOptions, CommandResult, HostMachine } from "./machine.ts";
 
 /**
- * The files of a host, where this process can reach them (root on the same machine). Everything that reads or
- * compares volumes goes through this one place; reaching a host over ssh is another implementation of it.
+ * The files of a host's Incus, where they can be reached: what is below Incus' directory, as the daemon has it, and
+ * programs where the daemon's paths hold. Everything that reads or compares volumes goes through this.
  */
 export interface HostFiles {
-  /** Incus' directory as this process reaches it, in the daemon's own mount namespace. */
-  readonly incusDirectory: string;
-  /** Absolute path of something below Incus' directory, as calls of this process reach it. */
-  path(...segments: string[]): string;
-  /** The same path as the daemon sees it: what programs run by `command` take, and what people are told. */
+  readonly machine: HostMachine;
+  /** Absolute path of something below Incus' directory as the daemon sees it: what programs take, and people are told. */
   daemonPath(...segments: string[]): string;
   /**
-   * File and arguments that run a program where the daemon's paths hold: in its mount namespace, where that is not
-   * this process' own. A program cannot be given a path below /proc/<pid>/root instead: rsync resolves links by
-   * itself since 3.5 and would end up in its own namespace.
+   * Runs a program where the daemon's paths hold: in its mount namespace, where that is not the machine's own. A
+   * program cannot be given a path below /proc/<pid>/root instead: rsync resolves links by itself since 3.5 and would
+   * end up in its own namespace.
    */
-  command(program: string, ...args: string[]): [file: string, args: string[]];
+  run(argv: readonly string[], options: CommandOptions): Promise<CommandResult>;
   /** Link text of the daemon's mount namespace: processes of another one have other files under the same paths. */
   readonly mountNamespace: string;
   /** All mount points of the daemon's mount table, as the daemon sees them. */
@@ -37,14 +34,35 @@ export interface HostFiles {
   listOnHost(path: string): Promise<string[]>;
   /** Those of absolute paths, as the daemon sees them, at which there is something; links are followed. */
   existing(paths: readonly string[]): Promise<string[]>;
-  /** Deletes one file below Incus' directory. */
+  /** Deletes a file, link or directory below Incus' directory, with all that is in it. */
   remove(...segments: string[]): Promise<void>;
+  /** Renames a file or directory below Incus' directory. */
+  rename(from: readonly string[], to: readonly string[]): Promise<void>;
+  /** What a link below Incus' directory says; undefined where there is none. */
+  linkTarget(...segments: string[]): Promise<string | undefined>;
+  /** Makes a link below Incus' directory. */
+  symlink(target: string, at: readonly string[]): Promise<void>;
   /** The loop file of a pool and the devices on it; undefined where there is none, or it cannot be told. */
   loopFile(pool: string): Promise<LoopFileLook | undefined>;
-  /** Bytes that are free for Incus' directory. */
-  freeBytes(): Promise<number>;
+  /** Bytes that are free for Incus' directory, or for something below it. */
+  freeBytes(...segments: string[]): Promise<number>;
   /** Bytes that each path (as given by `daemonPath`) occupies; null where it could not be measured in time. */
   measure(paths: readonly string[], deadline: number): Promise<Map<string, number | null>>;
+}
+
+/** Runs a program that must succeed. @throws VisibleError with what it said */
+export async function runSuccessfully(
+  files: Pick<HostFiles, "run">,
+  argv: readonly string[],
+  options: CommandOptions,
+): Promise<Buffer> {
+  const { exitCode, stdout, stderr, timedOut } = await files.run(argv, options);
+  if (exitCode === 0) return stdout;
+  const why = timedOut
+    ? `did not end within ${Math.round(options.timeout / 1000)} s`
+    : `ended with ${exitCode}`;
+  const [line = ""] = stderr.trim().split("\n");
+  throw new VisibleError(`${argv[0]} on the host ${why}${line === "" ? "" : `: ${line.slice(0, 300)}`}.`);
 }
 
 /** Milliseconds to look whether paths exist; a share whose server is gone may hang. */
@@ -63,117 +81,98 @@ export async function openHostFiles(client: IncusClient): Promise<HostFiles | un
   if (client.endpoint.kind !== "unix" || process.getuid?.() !== 0) return undefined;
   const { server_pid: pid = 0, certificate_fingerprint: fingerprint = "" } =
     (await getServer(client)).environment ?? {};
-  if (pid === 0 || !(await isIncusd(pid))) return undefined;
-  const root = `/proc/${pid}/root`;
-  const directory = await incusDirectoryOf(pid);
-  if (!(await showsCertificate(join(root, directory), fingerprint))) return undefined;
-  const [mountNamespace, enter] = await Promise.all([readlink(`/proc/${pid}/ns/mnt`), entryTo(pid)]);
-  return localFiles({ pid, root, directory, mountNamespace, enter });
+  const machine = localMachine;
+  const program = basename((await machine.linkTarget(`/proc/${pid}/exe`)) ?? "");
+  if (pid === 0 || !program.startsWith("incusd")) return undefined;
+  // The directory that the daemon itself was told to use; the place of the socket, or our environment, proves nothing.
+  const directory =
+    environmentOf(await machine.read(`/proc/${pid}/environ`), "INCUS_DIR") ?? "/var/lib/incus";
+  if (!(await showsCertificate(machine, `/proc/${pid}/root${directory}`, fingerprint))) return undefined;
+  const [mountNamespace = "", enter] = await Promise.all([
+    machine.linkTarget(`/proc/${pid}/ns/mnt`),
+    entryTo(machine, pid),
+  ]);
+  return filesOf({ machine, pid, directory, mountNamespace, enter });
 }
 
 /** What goes before a command so that it runs where the daemon's paths hold; nothing where they hold here. */
-async function entryTo(pid: number): Promise<string[]> {
-  const [theirs, ours] = await Promise.all([rootOf(String(pid)), rootOf("self")]);
+async function entryTo(machine: HostMachine, pid: number): Promise<string[]> {
+  const [theirs, ours] = await Promise.all([rootOf(machine, String(pid)), rootOf(machine, "self")]);
   return theirs === ours ? [] : ["nsenter", `--target=${pid}`, "--mount", "--root", "--"];
 }
 
-async function rootOf(process: string): Promise<string> {
+async function rootOf(machine: HostMachine, process: string): Promise<string> {
   const [namespace, root] = await Promise.all([
-    readlink(`/proc/${process}/ns/mnt`),
-    stat(`/proc/${process}/root/`),
+    machine.linkTarget(`/proc/${process}/ns/mnt`),
+    machine.identify(`/proc/${process}/root/`),
   ]);
-  return `${namespace} ${root.dev}:${root.ino}`;
+  return `${namespace} ${root.device} ${root.inode}`;
 }
 
-async function isIncusd(pid: number): Promise<boolean> {
-  const { stdout } = await execa("readlink", [`/proc/${pid}/exe`], { reject: false });
-  return basename(stdout).startsWith("incusd");
-}
-
-/** The directory that the daemon itself was told to use; the place of the socket, or our environment, proves nothing. */
-async function incusDirectoryOf(pid: number): Promise<string> {
-  const environment = await readFile(`/proc/${pid}/environ`, "utf8").catch(() => "");
-  const entry = environment.split("\0").find((line) => line.startsWith("INCUS_DIR="));
-  return entry?.slice("INCUS_DIR=".length) || "/var/lib/incus";
+/** A variable in the text of a process' `environ` file; undefined where it is unset or empty. */
+export function environmentOf(environ: string | undefined, name: string): string | undefined {
+  const entry = environ?.split("\0").find((line) => line.startsWith(`${name}=`));
+  return entry?.slice(name.length + 1) || undefined;
 }
 
 /** True where the directory holds the certificate that the daemon shows: it is this daemon's and no other's. */
-async function showsCertificate(directory: string, fingerprint: string): Promise<boolean> {
+async function showsCertificate(
+  machine: HostMachine,
+  directory: string,
+  fingerprint: string,
+): Promise<boolean> {
   for (const file of ["server.crt", "cluster.crt"]) {
-    const pem = await readFile(join(directory, file)).catch(() => undefined);
+    const pem = await machine.read(join(directory, file));
     if (pem && fingerprintOf(new X509Certificate(pem).raw) === fingerprint) return true;
   }
   return false;
 }
 
-async function reachable(path: string): Promise<boolean> {
-  return access(path, constants.F_OK).then(
-    () => true,
-    () => false,
-  );
-}
-
-/** Only an absent directory is an empty one: what cannot be read may hold anything. */
-function noneWhereAbsent(error: NodeJS.ErrnoException): string[] {
-  if (error.code === "ENOENT") return [];
-  throw error;
-}
-
 interface DaemonPlace {
+  machine: HostMachine;
   pid: number;
-  /** Its root as calls of this process reach it. */
-  root: string;
   /** Incus' directory as the daemon sees it. */
   directory: string;
   mountNamespace: string;
   enter: readonly string[];
 }
 
-function localFiles({ pid, root, directory, mountNamespace, enter }: DaemonPlace): HostFiles {
-  const incusDirectory = join(root, directory);
-  const path = (...segments: string[]): string => join(incusDirectory, ...segments);
-  const command = (program: string, ...args: string[]): [string, string[]] => {
-    const [file = program, ...rest] = [...enter, program, ...args];
-    return [file, rest];
-  };
+/** The daemon may live in a mount namespace of its own, so its files are taken through /proc/<pid>/root. */
+function filesOf({ machine, pid, directory, mountNamespace, enter }: DaemonPlace): HostFiles {
+  const path = (...segments: readonly string[]): string => join(`/proc/${pid}/root`, directory, ...segments);
+  const run: HostFiles["run"] = (argv, options) => machine.run([...enter, ...argv], options);
   return {
-    incusDirectory,
-    path,
+    machine,
     daemonPath: (...segments) => join(directory, ...segments),
-    command,
+    run,
     mountNamespace,
-    mounts: async () => mountPoints(await readFile(`/proc/${pid}/mountinfo`, "utf8")),
-    exists: (...segments) => reachable(path(...segments)),
-    list: (...segments) => readdir(path(...segments)).catch(noneWhereAbsent),
-    listOnHost: (absolute) => readdir(join(root, absolute)).catch(noneWhereAbsent),
+    async mounts() {
+      const table = await machine.read(`/proc/${pid}/mountinfo`);
+      if (table === undefined) throw new VisibleError("The daemon's mount table cannot be read. Run again.");
+      return mountPoints(table);
+    },
+    exists: (...segments) => machine.exists(path(...segments)),
+    list: (...segments) => machine.list(path(...segments)),
+    listOnHost: (absolute) => machine.list(join(`/proc/${pid}/root`, absolute)),
     async existing(paths) {
       if (paths.length === 0) return [];
       // By a program, where the daemon's paths hold: a link would lead out of /proc/<pid>/root.
       const options = ["--dereference", "--printf=%n\\0", "--"];
-      const { stdout } = await execa(...command("stat", ...options, ...paths), {
-        reject: false,
-        timeout: STAT_DEADLINE,
-        stdin: "ignore",
-      });
-      return stdout.split("\0").filter(Boolean);
+      const { stdout } = await run(["stat", ...options, ...paths], { timeout: STAT_DEADLINE });
+      return stdout.toString().split("\0").filter(Boolean);
     },
-    remove: (...segments) => rm(path(...segments)),
-    loopFile: (pool) => lookAtLoopFile(path("disks", `${pool}.img`)),
-    async freeBytes() {
-      const stats = await statfs(incusDirectory);
-      return stats.bavail * stats.bsize;
-    },
+    remove: (...segments) => machine.remove(path(...segments)),
+    rename: (from, to) => machine.rename(path(...from), path(...to)),
+    linkTarget: (...segments) => machine.linkTarget(path(...segments)),
+    symlink: (target, at) => machine.symlink(target, path(...at)),
+    loopFile: (pool) => lookAtLoopFile(machine, path("disks", `${pool}.img`)),
+    freeBytes: (...segments) => machine.freeBytes(path(...segments)),
     async measure(paths, deadline) {
       const sizes = new Map<string, number | null>(paths.map((one) => [one, null]));
       if (paths.length === 0) return sizes;
       const options = ["--summarize", "--block-size=1", "--one-file-system", "--null", "--"];
-      const { stdout } = await execa(...command("du", ...options, ...paths), {
-        reject: false,
-        timeout: deadline,
-        stdin: "ignore",
-        maxBuffer: 64 * 1024 * 1024,
-      });
-      for (const record of stdout.split("\0")) {
+      const { stdout } = await run(["du", ...options, ...paths], { timeout: deadline });
+      for (const record of stdout.toString().split("\0")) {
         const tab = record.indexOf("\t");
         if (tab > 0) sizes.set(record.slice(tab + 1), Number(record.slice(0, tab)));
       }

@@ -8,10 +8,11 @@ import { addedDevices, OWNER_KEY, recreationsIn } from "../marks/keys.ts";
 import { isReleased } from "../marks/ownership.ts";
 import { countedLimits, withUsage } from "../project/limits.ts";
 import { missingSources, workingPools } from "./device-sources.ts";
-import { isUnprivilegedHere, usableDrivers } from "./drivers.ts";
+import { isUnprivileged, usableDrivers } from "./drivers.ts";
 import { type HostFiles, openHostFiles } from "./files.ts";
 import { foreignMounts } from "./foreign-mounts.ts";
 import { findLeftovers, findStrays } from "./leftovers.ts";
+import { localMachine } from "./local-machine.ts";
 import type { HostLook, ImageLook, NetworkLook, PoolLook, ProfileLook, VolumeLook } from "./look.ts";
 import { diskKeys, type InstanceLook, instanceLook } from "./look-instance.ts";
 import { isOnLoopFile, poolSizesOf } from "./pool-sizes.ts";
@@ -106,7 +107,7 @@ export async function lookAtHost(client: IncusClient, options: LookOptions): Pro
     daemonVolumes: daemonVolumes(server.config),
     usableDrivers: await usableDrivers(server, files),
     hostFreeBytes: files ? await files.freeBytes() : freeByDirPool(poolLooks),
-    unprivileged: client.endpoint.kind === "unix" ? await isUnprivilegedHere() : null,
+    unprivileged: client.endpoint.kind === "unix" ? await isUnprivileged(localMachine) : null,
     filesReadable: files !== undefined,
     strays: files ? await findStrays(files, pools) : [],
     recreations: recreationsIn(server.config),

@@ -1,10 +1,6 @@
-import { readFile, stat, statfs } from "node:fs/promises";
 import { basename } from "node:path";
-import { execa } from "execa";
 import { z } from "zod";
-
-/** Where system programs are, also where the caller's PATH lacks them. */
-export const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+import { type HostMachine, SHORT } from "./machine.ts";
 
 /** A loop device on a file. */
 export interface LoopDeviceLook {
@@ -36,39 +32,33 @@ const Losetup = z.object({
  * depends on mount namespaces and symlinks.
  * @returns undefined where it cannot be told
  */
-export async function lookAtLoopFile(path: string): Promise<LoopFileLook | undefined> {
+export async function lookAtLoopFile(machine: HostMachine, path: string): Promise<LoopFileLook | undefined> {
   try {
-    const [file, space] = await Promise.all([stat(path, { bigint: true }), statfs(path)]);
-    if (!file.isFile()) return undefined;
-    const names = await devicesOn(`${deviceNumber(file.dev)} ${file.ino}`);
+    const [file, freeBytes] = await Promise.all([machine.identify(path), machine.freeBytes(path)]);
+    if (!file.isFile) return undefined;
+    const names = await devicesOn(machine, `${file.device} ${file.inode}`);
     const devices = await Promise.all(
-      names.map(async (device) => ({ device, bytes: await deviceBytes(device) })),
+      names.map(async (device) => ({ device, bytes: await deviceBytes(machine, device) })),
     );
-    return { bytes: Number(file.size), devices, freeBytes: space.bavail * space.bsize };
+    return { bytes: file.bytes, devices, freeBytes };
   } catch {
     return undefined;
   }
 }
 
-async function devicesOn(identity: string): Promise<string[]> {
-  const { stdout } = await execa("losetup", ["--list", "--json", "--output", "NAME,BACK-INO,BACK-MAJ:MIN"], {
-    stdin: "ignore",
-    timeout: 10_000,
-    env: { PATH: `${process.env["PATH"] ?? ""}:${SYSTEM_PATH}` },
-  });
-  if (stdout.trim() === "") return [];
-  const { loopdevices } = Losetup.parse(JSON.parse(stdout));
+async function devicesOn(machine: HostMachine, identity: string): Promise<string[]> {
+  const columns = ["--output", "NAME,BACK-INO,BACK-MAJ:MIN"];
+  const { stdout } = await machine.run(["losetup", "--list", "--json", ...columns], { timeout: SHORT });
+  const text = stdout.toString().trim();
+  if (text === "") return [];
+  const { loopdevices } = Losetup.parse(JSON.parse(text));
   return loopdevices
     .filter((one) => `${one["back-maj:min"].trim()} ${one["back-ino"].trim()}` === identity)
     .map(({ name }) => name.trim());
 }
 
-async function deviceBytes(device: string): Promise<number> {
-  const text = await readFile(`/sys/class/block/${basename(device)}/size`, "utf8");
+async function deviceBytes(machine: HostMachine, device: string): Promise<number> {
+  const text = await machine.read(`/sys/class/block/${basename(device)}/size`);
+  if (text === undefined) throw new RangeError(`no size of ${device}`);
   return Number(text) * SECTOR;
-}
-
-/** `major:minor` of a device number in the layout of stat(2). */
-function deviceNumber(dev: bigint): string {
-  return `${(dev >> 8n) & 0xfffn}:${(dev & 0xffn) | ((dev >> 12n) & 0xffffff00n)}`;
 }

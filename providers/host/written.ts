@@ -1,4 +1,3 @@
-import { execa } from "execa";
 import { parkedMarkOf } from "../marks/identity.ts";
 import { type HostFiles, volumeSegments } from "./files.ts";
 import type { InstanceLook } from "./look-instance.ts";
@@ -45,10 +44,8 @@ async function countChanged(
   const seconds = Math.floor(Date.parse(since) / 1000);
   if (Number.isNaN(seconds)) return { files: null, bytes: null };
   const changed = ["-xdev", "-type", "f", "-newerct", `@${seconds}`, "-printf", "%s\\n"];
-  const { stdout, failed } = await execa(...files.command("find", root, ...changed), {
-    ...{ reject: false, stdin: "ignore", timeout: deadline, maxBuffer: 64 * 1024 * 1024 },
-  });
-  if (failed) return { files: null, bytes: null };
-  const sizes = stdout.split("\n").filter(Boolean).map(Number);
+  const { stdout, exitCode } = await files.run(["find", root, ...changed], { timeout: deadline });
+  if (exitCode !== 0) return { files: null, bytes: null };
+  const sizes = stdout.toString().split("\n").filter(Boolean).map(Number);
   return { files: sizes.length, bytes: sizes.reduce((sum, size) => sum + size, 0) };
 }

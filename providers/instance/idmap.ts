@@ -1,5 +1,5 @@
-import { readFile } from "node:fs/promises";
 import { VisibleError } from "../common/errors.ts";
+import { localMachine } from "../host/local-machine.ts";
 import type { IncusClient } from "../incus/client.ts";
 
 /** Ids of the host that a `raw.idmap` value maps: `both 1000 0` gives uid 1000 and gid 1000. */
@@ -26,7 +26,7 @@ export async function checkIdmap(
 ): Promise<void> {
   if (idmap === undefined || client.endpoint.kind !== "unix") return;
   for (const { file, id } of mappedIds(idmap)) {
-    const text = await readFile(file, "utf8").catch(() => undefined);
+    const text = await localMachine.read(file);
     if (text === undefined) continue;
     const allowed = text.split("\n").some((line) => {
       const [user, first, count] = line.split(":");

@@ -1,4 +1,3 @@
-import { execa } from "execa";
 import { formatBytes, parseBytes } from "../common/bytes.ts";
 import { VisibleError } from "../common/errors.ts";
 import { openHostFiles } from "../host/files.ts";
@@ -60,7 +59,7 @@ export async function checkQuota(
 async function syncPool(client: IncusClient, pool: string): Promise<boolean> {
   const files = await openHostFiles(client);
   if (!files) return false;
-  const command = files.command("sync", "--file-system", files.daemonPath("storage-pools", pool));
-  const { exitCode } = await execa(...command, { reject: false, stdin: "ignore", timeout: SYNC_DEADLINE });
+  const argv = ["sync", "--file-system", files.daemonPath("storage-pools", pool)];
+  const { exitCode } = await files.run(argv, { timeout: SYNC_DEADLINE });
   return exitCode === 0;
 }

@@ -1,6 +1,6 @@
-import { execa } from "execa";
 import { VisibleError } from "../common/errors.ts";
 import type { HostFiles } from "../host/files.ts";
+import { NOT_FOUND } from "../host/machine.ts";
 
 /** Programs that a migration runs where the daemon's files are, with the Debian package of each. */
 const PROGRAMS = [
@@ -10,29 +10,22 @@ const PROGRAMS = [
   ["sync", "--version", "coreutils"],
   ["du", "--version", "coreutils"],
 ] as const;
-/** The same that run on this machine. */
-const LOCAL_PROGRAMS = [
+/** The same outside its mount namespace. */
+const MACHINE_PROGRAMS = [
   ["setpriv", "--version", "util-linux"],
   ["nsenter", "--version", "util-linux"],
 ] as const;
 
 /** Refuses where a program is missing, before anything is written. @throws VisibleError that names the package */
-export async function requireTools(files: Pick<HostFiles, "command">): Promise<void> {
-  for (const [program, flag, pack] of LOCAL_PROGRAMS) {
-    if (!(await runs(program, [flag]))) throw missing(program, pack, "on this machine");
-  }
-  for (const [program, flag, pack] of PROGRAMS) {
-    if (!(await runs(...files.command(program, flag)))) throw missing(program, pack, "where incusd runs");
-  }
-}
-
-/** What a shell, and nsenter, end with where there is no such program. */
-const NOT_FOUND = 127;
-
-async function runs(file: string, args: string[]): Promise<boolean> {
-  const options = { reject: false, stdin: "ignore", timeout: 30_000 } as const;
-  const { code, exitCode } = await execa(file, args, options);
-  return code !== "ENOENT" && exitCode !== NOT_FOUND;
+export async function requireTools(files: Pick<HostFiles, "run" | "machine">): Promise<void> {
+  const isMissing = async (
+    on: Pick<HostFiles, "run">,
+    [program, flag]: readonly [string, string, string],
+  ): Promise<boolean> => (await on.run([program, flag], { timeout: 30_000 })).exitCode === NOT_FOUND;
+  for (const tool of MACHINE_PROGRAMS)
+    if (await isMissing(files.machine, tool)) throw missing(tool[0], tool[2], "on the host");
+  for (const tool of PROGRAMS)
+    if (await isMissing(files, tool)) throw missing(tool[0], tool[2], "where incusd runs");
 }
 
 function missing(program: string, pack: string, where: string): VisibleError {

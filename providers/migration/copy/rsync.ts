@@ -1,6 +1,6 @@
-import { execa } from "execa";
 import { VisibleError } from "../../common/errors.ts";
 import type { HostFiles } from "../../host/files.ts";
+import { NOT_FOUND } from "../../host/machine.ts";
 
 /**
  * Everything a container's files have: links among them (-H), ACLs, all extended attributes (-XX also those named
@@ -13,7 +13,7 @@ const LIVE_EXIT_CODES = [23, 24];
 
 export interface RsyncPass {
   /** The host whose files these are. */
-  files: Pick<HostFiles, "command">;
+  files: Pick<HostFiles, "run">;
   /** Files and directories as the daemon sees them, absolute, without a slash at the end. */
   from: readonly string[];
   /** The directory that gets them. */
@@ -45,19 +45,19 @@ export interface RsyncResult {
 
 /** Makes `to` equal to `from`. @throws VisibleError with the reason, never with a file's content */
 export async function synchronize(pass: RsyncPass): Promise<RsyncResult> {
-  const { stdout } = await run([...EXACT, ...selection(pass), "--stats", "--info=progress2", "--no-h"], pass);
+  const stdout = await run([...EXACT, ...selection(pass), "--stats", "--info=progress2", "--no-h"], pass);
   return statsOf(stdout);
 }
 
 /** What `synchronize` would transfer. */
 export async function estimate(pass: RsyncPass): Promise<RsyncResult> {
-  const { stdout } = await run([...EXACT, "--dry-run", ...selection(pass), "--stats", "--no-h"], pass);
+  const stdout = await run([...EXACT, "--dry-run", ...selection(pass), "--stats", "--no-h"], pass);
   return statsOf(stdout);
 }
 
 /** The differences between `from` and `to`, one line each as rsync itemizes them; none means equal. At most 20. */
 export async function differences(pass: RsyncPass): Promise<string[]> {
-  const { stdout } = await run([...EXACT, "--dry-run", ...selection(pass), "--itemize-changes"], pass);
+  const stdout = await run([...EXACT, "--dry-run", ...selection(pass), "--itemize-changes"], pass);
   return stdout.split("\n").filter(Boolean).slice(0, 20);
 }
 
@@ -77,31 +77,25 @@ export function parseProgress(line: string): RsyncProgress | undefined {
   };
 }
 
-async function run(options: string[], pass: RsyncPass): Promise<{ stdout: string }> {
-  // A killed run must not leave an rsync behind that writes into a container which another run has started.
-  const [file, args] = pass.files.command("rsync", ...options, "--", ...pass.from, `${pass.to}/`);
-  const subprocess = execa("setpriv", ["--pdeathsig", "KILL", "--", file, ...args], {
-    ...(pass.only
-      ? { input: Buffer.concat(pass.only.flatMap((path) => [path, Buffer.from([0])])) }
-      : { stdin: "ignore" }),
-    env: { LC_ALL: "C" },
-    reject: false,
+async function run(options: string[], pass: RsyncPass): Promise<string> {
+  const input = pass.only ? Buffer.concat(pass.only.flatMap((path) => [path, Buffer.from([0])])) : undefined;
+  const result = await pass.files.run(["rsync", ...options, "--", ...pass.from, `${pass.to}/`], {
+    input,
     timeout: pass.deadline,
-    cancelSignal: pass.signal,
-    maxBuffer: 256 * 1024 * 1024,
+    signal: pass.signal,
+    // A killed run must not leave an rsync behind that writes into a container which another run has started.
+    diesWithUs: true,
+    onOutput: (text) => {
+      const progress = parseProgress(text.split("\r").at(-1) ?? "");
+      if (progress) pass.onProgress?.(progress);
+    },
   });
-  subprocess.stdout?.on("data", (chunk: Buffer) => {
-    const progress = parseProgress(chunk.toString().split("\r").at(-1) ?? "");
-    if (progress) pass.onProgress?.(progress);
-  });
-  const result = await subprocess;
-  pass.signal.throwIfAborted();
   if (result.timedOut)
     throw new VisibleError(`rsync did not end within ${Math.round(pass.deadline / 1000)} s.`);
-  const code = result.exitCode ?? -1;
-  if (code === 0 || (pass.live && LIVE_EXIT_CODES.includes(code) && !lackOfSpace(result.stderr)))
-    return result;
-  throw new VisibleError(`rsync failed: ${reasonOf(result.stderr, code)}`);
+  const { exitCode, stderr } = result;
+  const isLive = pass.live && LIVE_EXIT_CODES.includes(exitCode) && !lackOfSpace(stderr);
+  if (exitCode === 0 || isLive) return result.stdout.toString();
+  throw new VisibleError(`rsync failed: ${reasonOf(stderr, exitCode)}`);
 }
 
 function lackOfSpace(stderr: string): string | undefined {
@@ -118,7 +112,7 @@ function lackOfSpace(stderr: string): string | undefined {
 function reasonOf(stderr: string, code: number): string {
   const known = lackOfSpace(stderr);
   if (known) return `${known}.`;
-  if (code === 127 || code === -1)
+  if (code === NOT_FOUND || code === -1)
     return "rsync (or setpriv of util-linux) cannot be run on this machine; install rsync.";
   const line = stderr.split("\n").find((text) => text.startsWith("rsync")) ?? "no reason given";
   return `${line.slice(0, 300)} (exit code ${code}).`;

@@ -1,4 +1,3 @@
-import { statfs } from "node:fs/promises";
 import { formatBytes } from "../../common/bytes.ts";
 import { VisibleError } from "../../common/errors.ts";
 import type { HostFiles } from "../../host/files.ts";
@@ -38,8 +37,7 @@ export async function ensureSpace(
   }
   const source = (await findPool(client, pool))?.value.config?.["source"] ?? "";
   if (!source.endsWith(".img")) return;
-  const stats = await statfs(files.path("disks"));
-  const hostFree = stats.bavail * stats.bsize;
+  const hostFree = await files.freeBytes("disks");
   const neededOnHost = Math.ceil(bytes * OVERHEAD) + HOST_RESERVE;
   if (hostFree < neededOnHost) {
     throw new VisibleError(

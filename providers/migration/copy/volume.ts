@@ -1,8 +1,6 @@
-import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { execa } from "execa";
 import { VisibleError } from "../../common/errors.ts";
-import { type HostFiles, volumeSegments } from "../../host/files.ts";
+import { type HostFiles, runSuccessfully, volumeSegments } from "../../host/files.ts";
 import type { InstanceRef } from "../../incus/instances.ts";
 
 /** What belongs to a container in its volume. `backup.yaml` is Incus' own and differs by design. */
@@ -34,8 +32,7 @@ export async function membersToCopy(
   const present: string[] = [];
   for (const member of MEMBERS) {
     if (await files.exists(...from, member)) present.push(files.daemonPath(...from, member));
-    else if (!keep && member !== "rootfs")
-      await rm(files.path(...to, member), { recursive: true, force: true });
+    else if (!keep && member !== "rootfs") await files.remove(...to, member);
   }
   if (!present[0]?.endsWith("/rootfs") || !(await files.exists(...to, "rootfs"))) {
     throw new VisibleError(
@@ -54,14 +51,9 @@ export async function changedSince(
 ): Promise<Buffer[]> {
   const root = files.daemonPath(...volume, "rootfs");
   const newer = ["-type", "f", "-newerct", `@${Math.floor(since)}`, "-printf", "%P\\0"];
-  const { stdout } = await execa(...files.command("find", root, ...newer), {
-    encoding: "buffer",
-    stdin: "ignore",
-    timeout: WALK_DEADLINE,
-    cancelSignal: signal,
-    maxBuffer: 256 * 1024 * 1024,
-  });
-  return splitAtZero(Buffer.from(stdout));
+  return splitAtZero(
+    await runSuccessfully(files, ["find", root, ...newer], { timeout: WALK_DEADLINE, signal }),
+  );
 }
 
 /** True where a btrfs subvolume is nested in the rootfs: its top has inode 256 on another device. */
@@ -71,20 +63,18 @@ export async function hasNestedSubvolumes(
   signal: AbortSignal,
 ): Promise<boolean> {
   const tops = ["-mindepth", "1", "-xdev", "-type", "d", "-inum", "256", "-print", "-quit"];
-  const { stdout } = await execa(...files.command("find", files.daemonPath(...volume, "rootfs"), ...tops), {
-    ...{ stdin: "ignore", reject: false, timeout: WALK_DEADLINE, cancelSignal: signal },
-  });
-  return stdout !== "";
+  const argv = ["find", files.daemonPath(...volume, "rootfs"), ...tops];
+  const { stdout } = await files.run(argv, { timeout: WALK_DEADLINE, signal });
+  return stdout.length > 0;
 }
 
 /** Number of files with the immutable or append-only flag. */
 export async function countFlagged(files: HostFiles, volume: Volume, signal: AbortSignal): Promise<number> {
   // Special files make lsattr complain and exit with 1.
-  const { stdout } = await execa(...files.command("lsattr", "-aR", files.daemonPath(...volume, "rootfs")), {
-    ...{ stdin: "ignore", reject: false, timeout: WALK_DEADLINE, cancelSignal: signal },
-    ...{ stripFinalNewline: true, maxBuffer: 256 * 1024 * 1024, env: { LC_ALL: "C" } },
-  });
+  const argv = ["lsattr", "-aR", files.daemonPath(...volume, "rootfs")];
+  const { stdout } = await files.run(argv, { timeout: WALK_DEADLINE, signal });
   return stdout
+    .toString()
     .split("\n")
     .filter((line) => /^[-A-Za-z]*[ia][-A-Za-z]* /.test(line) && /^[-A-Za-z]{16,} /.test(line)).length;
 }
@@ -99,10 +89,8 @@ export async function whileWritable(
   if (driver !== "btrfs") return task();
   const path = files.daemonPath(...snapshot);
   const set = async (value: "true" | "false"): Promise<void> => {
-    await execa(...files.command("btrfs", "property", "set", "-t", "s", path, "ro", value), {
-      stdin: "ignore",
-      timeout: 60_000,
-    });
+    const argv = ["btrfs", "property", "set", "-t", "s", path, "ro", value];
+    await runSuccessfully(files, argv, { timeout: 60_000 });
   };
   await set("false");
   try {
@@ -114,10 +102,8 @@ export async function whileWritable(
 
 /** Flushes the file system of a volume to disk. */
 export async function flush(files: HostFiles, volume: Volume): Promise<void> {
-  await execa(...files.command("sync", "--file-system", files.daemonPath(...volume)), {
-    stdin: "ignore",
-    timeout: WALK_DEADLINE,
-  });
+  const argv = ["sync", "--file-system", files.daemonPath(...volume)];
+  await runSuccessfully(files, argv, { timeout: WALK_DEADLINE });
 }
 
 function splitAtZero(bytes: Buffer): Buffer[] {

@@ -1,4 +1,3 @@
-import { readdir, readFile, readlink } from "node:fs/promises";
 import { VisibleError } from "../../common/errors.ts";
 import { poll } from "../../common/poll.ts";
 import type { HostFiles } from "../../host/files.ts";
@@ -17,8 +16,8 @@ export async function endOrphans(files: HostFiles, volume: Volume): Promise<void
   let left: number[] = [];
   const ended = await poll(
     async () => {
-      left = await writersBelow(directory, files.mountNamespace);
-      for (const pid of left) kill(pid);
+      left = await writersBelow(files, directory);
+      for (const pid of left) await files.machine.kill(pid, "SIGKILL");
       return left.length === 0 ? true : undefined;
     },
     { every: 50, deadline: DEADLINE },
@@ -29,23 +28,15 @@ export async function endOrphans(files: HostFiles, volume: Volume): Promise<void
   );
 }
 
-function kill(pid: number): void {
-  try {
-    process.kill(pid, "SIGKILL");
-  } catch {
-    // It ended by itself.
-  }
-}
-
-async function writersBelow(directory: string, mountNamespace: string): Promise<number[]> {
+async function writersBelow({ machine, mountNamespace }: HostFiles, directory: string): Promise<number[]> {
   const found: number[] = [];
-  for (const entry of await readdir("/proc").catch(() => [])) {
-    if (!/^\d+$/.test(entry) || Number(entry) === process.pid) continue;
-    const words = (await readFile(`/proc/${entry}/cmdline`, "utf8").catch(() => "")).split("\0");
+  for (const entry of await machine.list("/proc")) {
+    if (!/^\d+$/.test(entry)) continue;
+    const words = ((await machine.read(`/proc/${entry}/cmdline`)) ?? "").split("\0");
     if (!/(^|\/)(rsync|setpriv|nsenter)$/.test(words[0] ?? "")) continue;
     if (!words.some((word) => `${word}/`.startsWith(`${directory}/`))) continue;
     // The same path is another directory to a process of another namespace; on its way there it is in ours.
-    const namespace = await readlink(`/proc/${entry}/ns/mnt`).catch(() => "");
+    const namespace = await machine.linkTarget(`/proc/${entry}/ns/mnt`);
     if (namespace === mountNamespace || !words[0]?.endsWith("rsync")) found.push(Number(entry));
   }
   return found;

@@ -1,7 +1,7 @@
-import { readFile, readlink } from "node:fs/promises";
 import { DeadlineError, IncusApiError, messageOf, VisibleError } from "../../common/errors.ts";
 import { poll } from "../../common/poll.ts";
 import type { HostFiles } from "../../host/files.ts";
+import type { HostMachine } from "../../host/machine.ts";
 import type { IncusClient } from "../../incus/client.ts";
 import { changeInstance } from "../../incus/instance-patch.ts";
 import { findInstance, getInstanceState, type InstanceRef, setInstanceState } from "../../incus/instances.ts";
@@ -40,11 +40,13 @@ export async function stopInstance(
   const instance = (await findInstance(client, ref))?.value;
   if (!instance) throw new VisibleError(`Instance "${ref.name}" is gone.`);
   if (instance.status === "Stopped") return;
-  const init = options.files && maySignal(instance) ? await initOf(client, ref) : undefined;
-  const complaint =
-    init === undefined
-      ? await stopByIncus(client, ref, options)
-      : await stopBySignal(client, ref, init, options);
+  const { files } = options;
+  const init = files && maySignal(instance) ? await initOf(client, files.machine, ref) : undefined;
+  const isTold =
+    init !== undefined && files !== undefined && (await files.machine.kill(init.pid, init.signal));
+  const complaint = isTold
+    ? await stopBySignal(client, ref, options)
+    : await stopByIncus(client, ref, options);
   if (complaint === undefined) return;
   if (!options.force) {
     const seconds = Math.ceil(options.timeout / 1000);
@@ -65,6 +67,7 @@ function maySignal(instance: Instance): boolean {
 /** Process id of the container's init and the signal that makes it halt. */
 async function initOf(
   client: IncusClient,
+  machine: HostMachine,
   ref: InstanceRef,
 ): Promise<{ pid: number; signal: number | "SIGPWR" } | undefined> {
   const pid = await getInstanceState(client, ref).then(
@@ -76,9 +79,7 @@ async function initOf(
     },
   );
   if (pid <= 1) return undefined;
-  // Where /proc is of another pid namespace than ours, its numbers are other processes here.
-  if ((await readlink("/proc/self").catch(() => "")) !== String(process.pid)) return undefined;
-  const status = await readFile(`/proc/${pid}/status`, "utf8").catch(() => "");
+  const status = (await machine.read(`/proc/${pid}/status`)) ?? "";
   // First process of a pid namespace of its own, or it is not the one meant.
   if (!/^NSpid:\t\d+(\t\d+)*\t1$/m.test(status)) return undefined;
   const blocked = BigInt(`0x${/^SigBlk:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? "0"}`);
@@ -89,14 +90,8 @@ async function initOf(
 async function stopBySignal(
   client: IncusClient,
   ref: InstanceRef,
-  init: { pid: number; signal: number | "SIGPWR" },
   options: StopOptions,
 ): Promise<string | undefined> {
-  try {
-    process.kill(init.pid, init.signal);
-  } catch {
-    // It ended by itself meanwhile; Incus will show that.
-  }
   const isStopped = async (): Promise<true | undefined> =>
     (await findInstance(client, ref))?.value.status === "Stopped" || undefined;
   const stopped = await poll(isStopped, { every: EVERY, deadline: options.timeout, signal: options.signal });

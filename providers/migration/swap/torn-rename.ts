@@ -1,4 +1,3 @@
-import { lstat, readlink, rename, symlink, unlink } from "node:fs/promises";
 import { z } from "zod";
 import { VisibleError } from "../../common/errors.ts";
 import { type HostFiles, volumeSegments } from "../../host/files.ts";
@@ -76,7 +75,7 @@ function quoted(name: string): string {
 
 async function moveBack(files: HostFiles, wrong: readonly string[], right: readonly string[]): Promise<void> {
   if (!(await files.exists(...right)) && (await files.exists(...wrong))) {
-    await rename(files.path(...wrong), files.path(...right));
+    await files.rename(wrong, right);
   }
 }
 
@@ -87,16 +86,12 @@ async function linkBack(
   wrong: readonly string[],
   right: readonly string[],
 ): Promise<void> {
-  const link = files.path(kind, right.at(-1) ?? "");
-  const stale = files.path(kind, wrong.at(-1) ?? "");
+  const link = [kind, right.at(-1) ?? ""];
+  const stale = [kind, wrong.at(-1) ?? ""];
   const directory = files.daemonPath(...right);
-  if ((await target(stale)) !== undefined) await unlink(stale);
-  if (!(await files.exists(...right)) || (await target(link)) === directory) return;
-  if ((await target(link)) !== undefined) await unlink(link);
-  await symlink(directory, link);
-}
-
-async function target(link: string): Promise<string | undefined> {
-  const stats = await lstat(link).catch(() => undefined);
-  return stats?.isSymbolicLink() ? readlink(link) : undefined;
+  if ((await files.linkTarget(...stale)) !== undefined) await files.remove(...stale);
+  const target = await files.linkTarget(...link);
+  if (!(await files.exists(...right)) || target === directory) return;
+  if (target !== undefined) await files.remove(...link);
+  await files.symlink(directory, link);
 }

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { HostLook } from "../../../providers/host/look.ts";
 import { lookAtHost } from "../../../providers/host/look-at-host.ts";
 import { IncusClient } from "../../../providers/incus/client.ts";
-import { decidePool, type PoolWish } from "../../../providers/pool/decision.ts";
+import { decidePool, type PoolWish, reasonOf } from "../../../providers/pool/decision.ts";
 import { poolFactsOf } from "../../../providers/pool/facts.ts";
 import { type IncusDaemon, startDaemon } from "../../testbed/daemon.ts";
 import { recordEvents } from "../../testbed/events.ts";
@@ -28,7 +28,7 @@ function look(sizes = false): Promise<HostLook> {
 
 async function decision(): Promise<{ action: string; reason: string; blockers: string[] }> {
   const decided = decidePool(AUTO, poolFactsOf(await look(), AUTO));
-  return { blockers: [], ...decided };
+  return { blockers: [], ...decided, reason: reasonOf(decided) };
 }
 
 beforeAll(async () => {
