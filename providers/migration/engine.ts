@@ -29,7 +29,7 @@ import { withSlot } from "./semaphore.ts";
 import { settle } from "./settle.ts";
 import { situationOf } from "./situation.ts";
 import { standingLine } from "./standing.ts";
-import { deriveState, type MigrationState, STATES } from "./states.ts";
+import { deriveState, isUndone, type MigrationState, STATES } from "./states.ts";
 import { deadEnd, STEPS, writeSource } from "./steps.ts";
 import { rename } from "./swap/swap.ts";
 import { mendTornRenames } from "./swap/torn-rename.ts";
@@ -40,25 +40,6 @@ const RECOVERIES = 6;
 const RECONNECT_DEADLINE = 60_000;
 /** Milliseconds that a failed operation may go on before the rest is taken back. */
 const BEFORE_UNDO = 60_000;
-/** States before the swap's first rename: taking back is at least as safe as going on. */
-const UNDO_WHEN_WITHDRAWN: readonly MigrationState[] = [
-  "intended",
-  "seeding",
-  "seeded",
-  "stopping",
-  "stopped",
-  "verified",
-  "parking",
-];
-/** States in which a failure takes everything back. */
-const UNDO_ON_FAILURE: readonly MigrationState[] = [
-  ...UNDO_WHEN_WITHDRAWN,
-  "parked",
-  "renamed",
-  "dressed",
-  "started",
-];
-
 export interface MigrationOptions {
   progress: Progress;
   signal?: AbortSignal;
@@ -181,7 +162,7 @@ async function drive(move: Move, options: MigrationOptions, mode: Mode): Promise
     seen = await nameCopy(move, seen);
     const state = stateOf(move, seen);
     move.progress(`resuming an interrupted migration: ${STATES[state].holds}`);
-    if (mode !== "migrate" && UNDO_WHEN_WITHDRAWN.includes(state)) {
+    if (mode !== "migrate" && isUndone(state, "withdrawn")) {
       await decideUndo(move, seen, "the opt-in was withdrawn");
       seen = await look(move, seen);
     }
@@ -220,12 +201,7 @@ async function drive(move: Move, options: MigrationOptions, mode: Mode): Promise
       if (recoveries < RECOVERIES && (isPassing(error) || !(await filesReachable(move)))) {
         recoveries += 1;
         await recover(move, seen, error);
-      } else if (
-        failure === undefined &&
-        state !== undefined &&
-        UNDO_ON_FAILURE.includes(state) &&
-        seen.source
-      ) {
+      } else if (failure === undefined && state !== undefined && isUndone(state, "failed") && seen.source) {
         // What failed may still be under way on the host.
         await settleAll(move, seen, BEFORE_UNDO).catch(() => undefined);
         seen = await look(move, seen);
@@ -324,7 +300,7 @@ async function decideUndo(move: Move, seen: Observation, reason: string): Promis
 
 /** A copy that somebody else started may hold newer data than the source: only its own run takes it back. */
 function mayUndo(move: Move, seen: Observation, state: MigrationState): boolean {
-  if (!UNDO_ON_FAILURE.includes(state) || !seen.source) return false;
+  if (!isUndone(state, "failed") || !seen.source) return false;
   return state !== "started" || seen.copy?.journal.startedBy === move.lease.run;
 }
 

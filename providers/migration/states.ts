@@ -1,32 +1,56 @@
 import type { CopyJournal, SourceJournal } from "../marks/journal.ts";
 
-/**
- * Every state a container can be in, each named by what is true on the host, with what happens next. `end` states
- * have no next step: either there is nothing to do or a person has to decide.
- */
+interface StateRow {
+  /** What is true on the host. */
+  holds: string;
+  /** What a run does then. `end`: nothing, either because there is nothing to do or because a person has to decide. */
+  next: string;
+  /**
+   * When a run takes everything back instead. `withdrawn`: where the opt-in is gone, and where the run fails; before
+   * the swap's first rename that is at least as safe as going on. `failed`: only where the run fails.
+   */
+  undo?: "withdrawn" | "failed";
+}
+
+/** Every state that a container can be in: the one table of the migration, for code, tests and docs/migration.md. */
 export const STATES = {
   settled: { holds: "no migration is under way", next: "end" },
   absent: { holds: "no instance of this name and no journal of one", next: "end" },
-  intended: { holds: "the source has a journal, there is no copy", next: "copy" },
-  seeding: { holds: "a copy exists but was not finished", next: "discard the copy" },
+  intended: { holds: "the source has a journal, there is no copy", next: "copy", undo: "withdrawn" },
+  seeding: { holds: "a copy exists but was not finished", next: "discard the copy", undo: "withdrawn" },
   seeded: {
     holds: "the copy holds a first full copy and all snapshots; the source was not told to stop",
     next: "copy live, then announce the stop",
+    undo: "withdrawn",
   },
-  stopping: { holds: "the stop is announced, the source runs", next: "stop it" },
+  stopping: { holds: "the stop is announced, the source runs", next: "stop it", undo: "withdrawn" },
   stopped: {
     holds: "the source is stopped, the copy may lack the last changes",
     next: "final pass and verification",
+    undo: "withdrawn",
   },
-  verified: { holds: "the copy equals the stopped source", next: "park the source's settings" },
+  verified: {
+    holds: "the copy equals the stopped source",
+    next: "park the source's settings",
+    undo: "withdrawn",
+  },
   parking: {
     holds: "the source has given up addresses and autostart, and has its name",
     next: "rename the source",
+    undo: "withdrawn",
   },
-  parked: { holds: "the source has its parked name, nobody has the name", next: "rename the copy" },
-  renamed: { holds: "the copy has the name, not yet the settings", next: "dress the copy" },
-  dressed: { holds: "the copy has name, settings and identity, and is stopped", next: "start it if it ran" },
-  started: { holds: "the copy runs under the name, unproven", next: "prove its health" },
+  parked: {
+    holds: "the source has its parked name, nobody has the name",
+    next: "rename the copy",
+    undo: "failed",
+  },
+  renamed: { holds: "the copy has the name, not yet the settings", next: "dress the copy", undo: "failed" },
+  dressed: {
+    holds: "the copy has name, settings and identity, and is stopped",
+    next: "start it if it ran",
+    undo: "failed",
+  },
+  started: { holds: "the copy runs under the name, unproven", next: "prove its health", undo: "failed" },
   healthy: {
     holds: "the copy is proven, the source still has a journal",
     next: "clear the source's journal",
@@ -69,9 +93,15 @@ export const STATES = {
   },
   nameTaken: { holds: "the source is parked and something else has the name", next: "end" },
   parkedRuns: { holds: "the parked source was started before the copy took over", next: "end" },
-} as const satisfies Record<string, { holds: string; next: string }>;
+} as const satisfies Record<string, StateRow>;
 
 export type MigrationState = keyof typeof STATES;
+
+/** Whether a run takes everything back in this state: because its opt-in was withdrawn, or because it failed. */
+export function isUndone(state: MigrationState, because: "withdrawn" | "failed"): boolean {
+  const { undo }: StateRow = STATES[state];
+  return undo === "withdrawn" || undo === because;
+}
 
 /** What decides the state; `Observation` reduced to the facts that matter. */
 export interface Situation {

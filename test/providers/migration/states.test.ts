@@ -1,3 +1,5 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
@@ -252,6 +254,22 @@ describe("the steps", () => {
     }
     expect(seen.join(" ")).toBe(
       "intended seeded stopping stopped verified parking parked renamed dressed started healthy cleared",
+    );
+  });
+
+  it("are told in docs/migration.md by the same table", async () => {
+    const page = await readFile(join(import.meta.dirname, "../../../docs/migration.md"), "utf8");
+    const told = [...page.matchAll(/^\| `(\w+)` \| (.+) \| (.+) \| (.*) \|$/gm)].map(
+      ([, state = "", holds, next, undo = ""]) => ({ state, holds, next, undo: undo.trim() }),
+    );
+    const undo = { withdrawn: "the opt-in is gone, or the run fails", failed: "the run fails" };
+    expect(told).toEqual(
+      Object.entries(STATES).map(([state, row]) => ({
+        state,
+        holds: row.holds,
+        next: row.next,
+        undo: "undo" in row ? undo[row.undo] : "",
+      })),
     );
   });
 });
