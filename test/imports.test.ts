@@ -117,6 +117,8 @@ describe("imports point one way", () => {
       "providers/image/warm-image.ts",
       "providers/incus/connection.ts",
       "providers/incus/images.ts",
+      // The way to another machine.
+      "providers/incus/ssh.ts",
       // Of this run's own process.
       "providers/migration/record/machine.ts",
     ]);

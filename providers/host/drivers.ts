@@ -1,8 +1,8 @@
 import { join } from "node:path";
+import { SHORT, SYSTEM_PATH } from "../common/command.ts";
 import type { Server } from "../incus/schemas.ts";
 import { environmentOf, type HostFiles } from "./files.ts";
-import { SYSTEM_PATH } from "./local-machine.ts";
-import { type HostMachine, SHORT } from "./machine.ts";
+import type { HostMachine } from "./machine.ts";
 
 /** What Incus runs to make and grow a btrfs pool. */
 const BTRFS_PROGRAMS = ["btrfs", "mkfs.btrfs", "losetup"];
@@ -24,13 +24,12 @@ async function provesBtrfs(machine: HostMachine, daemonPid: number): Promise<boo
   const root = `/proc/${daemonPid}/root`;
   const path = environmentOf(await machine.read(`/proc/${daemonPid}/environ`), "PATH") ?? SYSTEM_PATH;
   const directories = path.split(":").filter((directory) => directory.startsWith("/"));
-  const programs = await Promise.all(
-    BTRFS_PROGRAMS.map(async (program) => {
-      const places = directories.map((directory) => machine.isExecutable(join(root, directory, program)));
-      return (await Promise.all(places)).includes(true);
-    }),
+  const places = BTRFS_PROGRAMS.map((program) =>
+    directories.map((directory) => join(root, directory, program)),
   );
-  return programs.every(Boolean) && (await kernelHasBtrfs(machine));
+  const found = await machine.executables(places.flat());
+  const isComplete = places.every((paths) => paths.some((path) => found.includes(path)));
+  return isComplete && (await kernelHasBtrfs(machine));
 }
 
 /** Built in or loaded, or a module that could be loaded. */

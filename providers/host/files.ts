@@ -1,12 +1,14 @@
 import { X509Certificate } from "node:crypto";
 import { basename, join } from "node:path";
+import type { CommandOptions, CommandResult } from "../common/command.ts";
 import { VisibleError } from "../common/errors.ts";
 import type { IncusClient } from "../incus/client.ts";
 import { fingerprintOf } from "../incus/connection.ts";
 import { getServer } from "../incus/server.ts";
 import { localMachine } from "./local-machine.ts";
 import { type LoopFileLook, lookAtLoopFile } from "./loops.ts";
-import type { CommandOptions, CommandResult, HostMachine } from "./machine.ts";
+import type { HostMachine } from "./machine.ts";
+import { openSshMachine } from "./ssh-machine.ts";
 
 /**
  * The files of a host's Incus, where they can be reached: what is below Incus' directory, as the daemon has it, and
@@ -78,10 +80,10 @@ export function volumeSegments(pool: string, project: string, name: string): str
  * machine). The daemon may live in a mount namespace of its own, so its view is taken through /proc/<pid>/root.
  */
 export async function openHostFiles(client: IncusClient): Promise<HostFiles | undefined> {
-  if (client.endpoint.kind !== "unix" || process.getuid?.() !== 0) return undefined;
+  const machine = await machineOf(client);
+  if (!machine) return undefined;
   const { server_pid: pid = 0, certificate_fingerprint: fingerprint = "" } =
     (await getServer(client)).environment ?? {};
-  const machine = localMachine;
   const program = basename((await machine.linkTarget(`/proc/${pid}/exe`)) ?? "");
   if (pid === 0 || !program.startsWith("incusd")) return undefined;
   // The directory that the daemon itself was told to use; the place of the socket, or our environment, proves nothing.
@@ -93,6 +95,12 @@ export async function openHostFiles(client: IncusClient): Promise<HostFiles | un
     entryTo(machine, pid),
   ]);
   return filesOf({ machine, pid, directory, mountNamespace, enter });
+}
+
+/** Root on the machine of a client's host, where that can be had. */
+async function machineOf({ endpoint, ssh }: IncusClient): Promise<HostMachine | undefined> {
+  if (ssh) return openSshMachine(ssh);
+  return endpoint.kind === "unix" && process.getuid?.() === 0 ? localMachine : undefined;
 }
 
 /** What goes before a command so that it runs where the daemon's paths hold; nothing where they hold here. */

@@ -1,19 +1,21 @@
 import { constants } from "node:fs";
 import { access, readdir, readFile, readlink, rename, rm, stat, statfs, symlink } from "node:fs/promises";
 import { execa } from "execa";
-import { type CommandOptions, type CommandResult, type HostMachine, NOT_FOUND } from "./machine.ts";
-
-/** Where system programs are, also where the caller's PATH lacks them. */
-export const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+import { type CommandOptions, type CommandResult, NOT_FOUND, SYSTEM_PATH } from "../common/command.ts";
+import { deviceNumber, type HostMachine } from "./machine.ts";
 
 /** The machine that this process runs on, with its rights. */
 export const localMachine: HostMachine = {
+  endsWriters: true,
   run,
   read: (path) => readFile(path, "utf8").catch(() => undefined),
   list: (path) => readdir(path).catch(noneWhereAbsent),
   linkTarget: (path) => readlink(path).catch(() => undefined),
   exists: (path) => isAccessible(path, constants.F_OK),
-  isExecutable: (path) => isAccessible(path, constants.X_OK),
+  async executables(paths) {
+    const answers = await Promise.all(paths.map((path) => isAccessible(path, constants.X_OK)));
+    return paths.filter((_path, index) => answers[index]);
+  },
   async identify(path) {
     const found = await stat(path, { bigint: true });
     return {
@@ -46,6 +48,7 @@ async function run(argv: readonly string[], options: CommandOptions): Promise<Co
   const subprocess = execa(file, args, {
     ...(options.input ? { input: options.input } : { stdin: "ignore" }),
     encoding: "buffer",
+    stripFinalNewline: false,
     env: { LC_ALL: "C", PATH: `${process.env["PATH"] ?? ""}:${SYSTEM_PATH}` },
     reject: false,
     timeout: options.timeout,
@@ -74,9 +77,4 @@ async function isAccessible(path: string, mode: number): Promise<boolean> {
 function noneWhereAbsent(error: NodeJS.ErrnoException): string[] {
   if (error.code === "ENOENT") return [];
   throw error;
-}
-
-/** `major:minor` of a device number in the layout of stat(2). */
-function deviceNumber(dev: bigint): string {
-  return `${(dev >> 8n) & 0xfffn}:${(dev & 0xffn) | ((dev >> 12n) & 0xffffff00n)}`;
 }

@@ -107,7 +107,8 @@ export async function lookAtHost(client: IncusClient, options: LookOptions): Pro
     daemonVolumes: daemonVolumes(server.config),
     usableDrivers: await usableDrivers(server, files),
     hostFreeBytes: files ? await files.freeBytes() : freeByDirPool(poolLooks),
-    unprivileged: client.endpoint.kind === "unix" ? await isUnprivileged(localMachine) : null,
+    unprivileged: await isUnprivilegedHost(client, files),
+    ...(files && !files.machine.endsWriters ? { endsNoWriters: true } : {}),
     filesReadable: files !== undefined,
     strays: files ? await findStrays(files, pools) : [],
     recreations: recreationsIn(server.config),
@@ -157,6 +158,14 @@ async function lookAtPool(
     warm: volumes.filter(({ type }) => type === "image").map(({ name }) => name),
     leftovers: null,
   };
+}
+
+async function isUnprivilegedHost(
+  { endpoint }: IncusClient,
+  files: HostFiles | undefined,
+): Promise<boolean | null> {
+  if (files) return isUnprivileged(files.machine);
+  return endpoint.kind === "unix" ? isUnprivileged(localMachine) : null;
 }
 
 async function addMounts(instances: InstanceLook[], files: HostFiles): Promise<void> {

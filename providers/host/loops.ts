@@ -1,6 +1,7 @@
 import { basename } from "node:path";
 import { z } from "zod";
-import { type HostMachine, SHORT } from "./machine.ts";
+import { SHORT } from "../common/command.ts";
+import type { HostMachine } from "./machine.ts";
 
 /** A loop device on a file. */
 export interface LoopDeviceLook {

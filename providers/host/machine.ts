@@ -1,26 +1,4 @@
-/** How a command is run. */
-export interface CommandOptions {
-  /** Milliseconds. */
-  timeout: number;
-  signal?: AbortSignal | undefined;
-  input?: Buffer | undefined;
-  /** Gets what it prints, as it comes. */
-  onOutput?: ((text: string) => void) | undefined;
-  /** It writes what nobody may write once this process is dead: it is killed with it. @default false */
-  diesWithUs?: boolean;
-}
-
-/** What a command came to. */
-export interface CommandResult {
-  /** {@link NOT_FOUND} where there is no such program; -1 where it was killed. */
-  exitCode: number;
-  stdout: Buffer;
-  stderr: string;
-  timedOut: boolean;
-}
-
-/** What a shell, nsenter, and every machine here end with where there is no such program. */
-export const NOT_FOUND = 127;
+import type { CommandOptions, CommandResult } from "../common/command.ts";
 
 /** A file as stat(2) has it. */
 export interface FileIdentity {
@@ -36,17 +14,23 @@ export interface FileIdentity {
  * Another way to a host is another implementation of this. Paths are absolute, as the machine itself sees them.
  */
 export interface HostMachine {
+  /** Whether `diesWithUs` can be held to: what writes on behalf of this process ends with it. */
+  readonly endsWriters: boolean;
   /** Runs a program, never a shell. @throws the signal's reason */
   run(argv: readonly string[], options: CommandOptions): Promise<CommandResult>;
   /** Text of a file; undefined where there is none, or it cannot be read. */
   read(path: string): Promise<string | undefined>;
-  /** Names in a directory; none where it does not exist. @throws where it cannot be read */
+  /**
+   * Names in a directory; none where it does not exist.
+   * @throws where it is no directory or cannot be read: what is not known to be empty may hold anything
+   */
   list(path: string): Promise<string[]>;
   /** What a symbolic link says; undefined where there is none. */
   linkTarget(path: string): Promise<string | undefined>;
   /** Links are followed. */
   exists(path: string): Promise<boolean>;
-  isExecutable(path: string): Promise<boolean>;
+  /** Those of the paths at which there is a program; links are followed. */
+  executables(paths: readonly string[]): Promise<string[]>;
   /** Links are followed. @throws where there is no such file */
   identify(path: string): Promise<FileIdentity>;
   /** Bytes that are free on the file system of a path. */
@@ -59,5 +43,7 @@ export interface HostMachine {
   kill(pid: number, signal: string | number): Promise<boolean>;
 }
 
-/** Milliseconds for a command that answers at once. */
-export const SHORT = 10_000;
+/** `major:minor` of a device number in the layout of stat(2). */
+export function deviceNumber(dev: bigint): string {
+  return `${(dev >> 8n) & 0xfffn}:${(dev & 0xffn) | ((dev >> 12n) & 0xffffff00n)}`;
+}

@@ -12,6 +12,7 @@ import {
 import { lifetimeSignal } from "../common/lifetime.ts";
 import { type Endpoint, type HostConnection, resolveEndpoint } from "./connection.ts";
 import { Envelope, Operation } from "./schemas.ts";
+import { SshConnection } from "./ssh.ts";
 import { openTransport } from "./transport.ts";
 
 /** Deadline of a plain request, in milliseconds. Pool creation runs mkfs inside one and passes its own. */
@@ -69,13 +70,16 @@ export function clientFor(host: HostConnection): IncusClient {
 export class IncusClient {
   readonly host: HostConnection;
   readonly endpoint: Endpoint;
+  /** The way to commands and files of the host; undefined where it is not reached over ssh. */
+  readonly ssh: SshConnection | undefined;
   private readonly dispatcher: Dispatcher;
   private writes = 0;
 
   constructor(host: HostConnection) {
     this.host = host;
     this.endpoint = resolveEndpoint(host);
-    this.dispatcher = openTransport(this.endpoint);
+    this.ssh = this.endpoint.kind === "ssh" ? new SshConnection(this.endpoint) : undefined;
+    this.dispatcher = openTransport(this.endpoint, this.ssh);
   }
 
   /** Identifies the host in lock keys. */
@@ -94,6 +98,7 @@ export class IncusClient {
       if (client === this) clients.delete(key);
     });
     await this.dispatcher.close();
+    await this.ssh?.close();
   }
 
   /** GET of an object, parsed. @throws IncusApiError (404 when absent), UnreachableError, DeadlineError */
@@ -289,18 +294,19 @@ export class IncusClient {
       return new DeadlineError(`Host "${this.host.name}" did not answer ${request} within ${seconds} s.`);
     }
     return new UnreachableError(
-      `Host "${this.host.name}" cannot be reached over ${this.describeEndpoint()}: ${messageOf(error)}.${this.remedy(error)}`,
+      `Host "${this.host.name}" cannot be reached over ${this.describeEndpoint()}: ${this.ssh?.complaint() ?? messageOf(error)}.${this.remedy(error)}`,
       { cause: error },
     );
   }
 
   private describeEndpoint(): string {
-    return this.endpoint.kind === "unix"
-      ? this.endpoint.socketPath
-      : `https://${this.endpoint.host}:${this.endpoint.port}`;
+    if (this.endpoint.kind === "unix") return this.endpoint.socketPath;
+    if (this.endpoint.kind === "ssh") return this.host.connection;
+    return `https://${this.endpoint.host}:${this.endpoint.port}`;
   }
 
   private remedy(error: unknown): string {
+    if (this.endpoint.kind === "ssh") return "";
     const code = error instanceof Error && "code" in error ? error.code : undefined;
     if (code === "EACCES") return ' The user must be in group "incus-admin", or be root.';
     if (code === "ENOENT" || code === "ECONNREFUSED") return " Is Incus installed and running there?";

@@ -29,21 +29,32 @@ const CONNECTION = /^(unix|unix:\/.+|https:\/\/[^/@\s]+(:\d+)?\/?|ssh:\/\/[^\s]+
 export const HostConnection = z.strictObject({
   /** The host's name in the stack config; error messages carry it. */
   name: z.string().min(1),
-  /** `unix`, `unix:/path/to/unix.socket` or `https://host:8443`. */
+  /** `unix`, `unix:/path/to/unix.socket`, `ssh://user@host:22/path/of/unix.socket` or `https://host:8443`. */
   connection: z
     .string()
     .max(1024)
     .regex(
       CONNECTION,
-      "must be unix, unix:/path or https://host:8443 (ssh://user@host and remote:NAME: see the limits)",
+      "must be unix, unix:/path, ssh://user@host or https://host:8443 (remote:NAME: see the limits)",
     ),
   tls: TlsArgs.optional(),
 });
 export type HostConnection = z.infer<typeof HostConnection>;
 
+/** A host that is reached through the system's own ssh. */
+export interface SshEndpoint {
+  kind: "ssh";
+  /** `host` or `user@host`, as ssh takes it. */
+  destination: string;
+  port: number | undefined;
+  /** Of the daemon, there. Undefined: one of the usual places. */
+  socketPath: string | undefined;
+}
+
 /** A connection with everything needed to dial it. */
 export type Endpoint =
   | { kind: "unix"; socketPath: string }
+  | SshEndpoint
   | {
       kind: "https";
       host: string;
@@ -52,6 +63,26 @@ export type Endpoint =
       key: string;
       serverFingerprint: string;
     };
+
+const SSH =
+  /^ssh:\/\/(?:([A-Za-z0-9_][A-Za-z0-9_.-]*)@)?([A-Za-z0-9][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?(\/[^?#]*)?$/;
+
+/** Name and address go into arguments of ssh: nothing in them may be taken for an option or for more than a name. */
+function sshEndpoint({ name, connection }: HostConnection): SshEndpoint {
+  const [, user, host = "", port, path = ""] = SSH.exec(connection) ?? [];
+  if (host === "") {
+    throw new VisibleError(
+      `Host "${name}": connection "${connection}" is no ssh://user@host:port/path/of/unix.socket. Keys, jumps and other names belong into ~/.ssh/config.`,
+    );
+  }
+  const address = host.replace(/^\[(.*)\]$/, "$1");
+  return {
+    kind: "ssh",
+    destination: user === undefined ? address : `${user}@${address}`,
+    port: port === undefined ? undefined : Number(port),
+    socketPath: path.length > 1 ? path : undefined,
+  };
+}
 
 /** Candidates for the local socket, in the order of the Incus client (shared/util, `INCUS_SOCKET` first). */
 function localSocketPath(environment: NodeJS.ProcessEnv): string {
@@ -119,7 +150,8 @@ export function resolveEndpoint(
       serverFingerprint: serverFingerprint(host),
     };
   }
+  if (connection.startsWith("ssh://")) return sshEndpoint(host);
   throw new VisibleError(
-    `Host "${host.name}": connection "${connection}" is not supported yet. Use unix, unix:/path or https://host:8443.`,
+    `Host "${host.name}": connection "${connection}" is not supported yet. Use unix, unix:/path, ssh://user@host or https://host:8443.`,
   );
 }

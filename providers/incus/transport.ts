@@ -3,6 +3,7 @@ import { connect as connectTls } from "node:tls";
 import { type Dispatcher, Pool } from "undici";
 import type { Endpoint } from "./connection.ts";
 import { fingerprintOf } from "./connection.ts";
+import type { SshConnection } from "./ssh.ts";
 
 /** Time to establish a connection, in milliseconds. */
 const CONNECT_TIMEOUT = 10_000;
@@ -48,22 +49,31 @@ function pinnedTls(endpoint: Extract<Endpoint, { kind: "https" }>): Connector {
   };
 }
 
-function unixSocket(endpoint: Extract<Endpoint, { kind: "unix" }>): Connector {
+function socketAt(path: () => Promise<string>): Connector {
   return (_options, callback) => {
-    const socket = connectTcp({ path: endpoint.socketPath });
     const fail = (error: Error): void => callback(error, null);
-    socket.once("error", fail);
-    socket.once("connect", () => {
-      socket.off("error", fail);
-      callback(null, socket);
-    });
+    path().then((found) => {
+      const socket = connectTcp({ path: found });
+      socket.once("error", fail);
+      socket.once("connect", () => {
+        socket.off("error", fail);
+        callback(null, socket);
+      });
+    }, fail);
   };
 }
 
-/** A keep-alive connection pool to one daemon. A new transport (ssh, say) is one more connector here. */
-export function openTransport(endpoint: Endpoint): Dispatcher {
+function connectorFor(endpoint: Endpoint, ssh: SshConnection | undefined): Connector {
+  if (endpoint.kind === "https") return pinnedTls(endpoint);
+  if (endpoint.kind === "unix") return socketAt(async () => endpoint.socketPath);
+  if (!ssh) throw new RangeError("an ssh endpoint needs its connection");
+  return socketAt(() => ssh.socketPath());
+}
+
+/** A keep-alive connection pool to one daemon. A new transport is one more connector here. */
+export function openTransport(endpoint: Endpoint, ssh: SshConnection | undefined): Dispatcher {
   return new Pool("http://incus", {
-    connect: endpoint.kind === "https" ? pinnedTls(endpoint) : unixSocket(endpoint),
+    connect: connectorFor(endpoint, ssh),
     connections: CONNECTIONS_PER_HOST,
     pipelining: 1,
     keepAliveTimeout: 30_000,

@@ -136,6 +136,12 @@ function surroundingsProblem(look: HostLook, instance: InstanceLook): Problem | 
       remedy: "Run on the host itself as root, with connection: unix.",
     };
   }
+  if (look.endsNoWriters) {
+    return {
+      reason: "over ssh nothing ends a copy once its run is dead, so nothing is migrated this way",
+      remedy: "Run on the host itself as root, with connection: unix.",
+    };
+  }
   const project = look.projects.find((one) => one.name === instance.project);
   const rules = { forbidsLowLevel: project?.forbidsLowLevel ?? false, limits: project?.limits ?? {} };
   const counted = { ...instance.limits, disk: instance.root?.sizeBytes };

@@ -1,6 +1,6 @@
+import { NOT_FOUND } from "../common/command.ts";
 import { VisibleError } from "../common/errors.ts";
 import type { HostFiles } from "../host/files.ts";
-import { NOT_FOUND } from "../host/machine.ts";
 
 /** Programs that a migration runs where the daemon's files are, with the Debian package of each. */
 const PROGRAMS = [

@@ -1,6 +1,6 @@
+import { NOT_FOUND } from "../../common/command.ts";
 import { VisibleError } from "../../common/errors.ts";
 import type { HostFiles } from "../../host/files.ts";
-import { NOT_FOUND } from "../../host/machine.ts";
 
 /**
  * Everything a container's files have: links among them (-H), ACLs, all extended attributes (-XX also those named

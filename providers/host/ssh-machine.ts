@@ -1,0 +1,107 @@
+import { type CommandResult, SHORT, SYSTEM_PATH } from "../common/command.ts";
+import { VisibleError } from "../common/errors.ts";
+import type { SshConnection } from "../incus/ssh.ts";
+import { deviceNumber, type HostMachine } from "./machine.ts";
+
+/** What timeout(1) ends with where the time was over. */
+const TIMED_OUT = 124;
+/** Milliseconds for the answer to come back beyond a command's own deadline. */
+const ANSWER = 10_000;
+
+/** Milliseconds to delete a directory with all that is in it. */
+const REMOVAL_DEADLINE = 120_000;
+
+/**
+ * A machine that is reached over ssh, as root: by the login itself, or by `sudo -n`. Undefined where the login can be
+ * neither. Files never cross the link whole: small ones are read, everything else is done there.
+ */
+export async function openSshMachine(ssh: SshConnection): Promise<HostMachine | undefined> {
+  const { stdout } = await ssh.run(["id", "-u"], { timeout: SHORT });
+  if (stdout.toString().trim() === "0") return machineOver(ssh, []);
+  const sudo = ["sudo", "-n", "--"];
+  const { exitCode } = await ssh.run([...sudo, "true"], { timeout: SHORT });
+  return exitCode === 0 ? machineOver(ssh, sudo) : undefined;
+}
+
+function machineOver(ssh: SshConnection, sudo: readonly string[]): HostMachine {
+  const run: HostMachine["run"] = async (argv, options) => {
+    // What is started there outlives its connection: sshd sends it no signal.
+    if (options.diesWithUs)
+      throw new VisibleError(
+        "Nothing ends a copy over ssh once its run is dead, so none is begun. Run on the host itself.",
+      );
+    // Nor does a killed ssh end it: the deadline is held to there.
+    const bounded = ["timeout", "--kill-after=5", String(options.timeout / 1000), ...argv];
+    const environment = ["env", "LC_ALL=C", `PATH=${SYSTEM_PATH}`];
+    const result = await ssh.run([...sudo, ...environment, ...bounded], {
+      ...options,
+      timeout: options.timeout + ANSWER,
+    });
+    return { ...result, timedOut: result.timedOut || result.exitCode === TIMED_OUT };
+  };
+  const ask = (...argv: string[]): Promise<CommandResult> => run(argv, { timeout: SHORT });
+  const succeeds = async (...argv: string[]): Promise<boolean> => (await ask(...argv)).exitCode === 0;
+  const must = async (argv: string[], timeout = SHORT): Promise<string> => {
+    const result = await run(argv, { timeout });
+    if (result.exitCode !== 0) throw failed(argv[0] ?? "", result);
+    return result.stdout.toString();
+  };
+  return {
+    endsWriters: false,
+    run,
+    async read(path) {
+      const { exitCode, stdout } = await ask("cat", "--", path);
+      return exitCode === 0 ? stdout.toString() : undefined;
+    },
+    async list(path) {
+      // With the dot a file is refused, where find would else say that there is nothing below it.
+      const here = ["-mindepth", "1", "-maxdepth", "1", "-printf", "%f\\0"];
+      const result = await ask("find", `${path}/.`, ...here);
+      if (result.exitCode !== 0 && !isAbsent(result)) throw failed("find", result);
+      return result.stdout.toString().split("\0").filter(Boolean);
+    },
+    async linkTarget(path) {
+      const { exitCode, stdout } = await ask("readlink", "-n", "--", path);
+      return exitCode === 0 ? stdout.toString() : undefined;
+    },
+    async exists(path) {
+      const result = await ask("stat", "--dereference", "--format=", "--", path);
+      if (result.exitCode !== 0 && !isAbsent(result)) throw failed("stat", result);
+      return result.exitCode === 0;
+    },
+    async executables(paths) {
+      // What is missing among them makes find end with 1.
+      const { stdout } = await ask(
+        ...["find", "-L", ...paths, "-maxdepth", "0", "-type", "f", "-perm", "/111", "-printf", "%p\\0"],
+      );
+      return stdout.toString().split("\0").filter(Boolean);
+    },
+    async identify(path) {
+      const text = await must(["stat", "--dereference", "--format=%f %s %d %i", "--", path]);
+      const [mode = "0", bytes = "0", device = "0", inode = ""] = text.trim().split(" ");
+      const isFile = (Number.parseInt(mode, 16) & 0o170000) === 0o100000;
+      return { isFile, bytes: Number(bytes), device: deviceNumber(BigInt(device)), inode };
+    },
+    async freeBytes(path) {
+      const [free = "0", size = "0"] = (await must(["stat", "--file-system", "--format=%a %S", "--", path]))
+        .trim()
+        .split(" ");
+      return Number(free) * Number(size);
+    },
+    remove: async (path) => void (await must(["rm", "-rf", "--", path], REMOVAL_DEADLINE)),
+    rename: async (from, to) => void (await must(["mv", "--no-target-directory", "--", from, to])),
+    symlink: async (target, path) =>
+      void (await must(["ln", "--symbolic", "--no-target-directory", "--", target, path])),
+    kill: (pid, signal) => succeeds("kill", "-s", String(signal).replace(/^SIG/, ""), String(pid)),
+  };
+}
+
+/** A command's own word that there is nothing at a path; any other failure (of sudo, say) is none. */
+function isAbsent({ stderr }: CommandResult): boolean {
+  return /: No such file or directory$/m.test(stderr);
+}
+
+function failed(program: string, { exitCode, stderr }: CommandResult): VisibleError {
+  const [line = ""] = stderr.trim().split("\n");
+  return new VisibleError(`${program} on the host ended with ${exitCode}: ${line.slice(0, 300)}.`);
+}
