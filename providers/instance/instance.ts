@@ -209,6 +209,16 @@ async function replace(
   return { ...args, uuid, ipv4, isReady: true, parked, drift: [] };
 }
 
+/** Where nobody has the name: goes on with the replacement that a killed run was at, or makes the instance. */
+async function makeOrReplace(
+  args: InstanceArgs,
+  client: IncusClient,
+  parked: string,
+): Promise<InstanceState> {
+  const isReplacing = (await unfinishedPredecessor(client, args)) !== undefined;
+  return isReplacing ? replace(args, args, client) : make(args, client, parked);
+}
+
 /** Of an instance that no opt-in asks to move. */
 const NOWHERE = { pool: "", inheritsRoot: false };
 
@@ -250,7 +260,7 @@ async function update(state: InstanceState, args: InstanceArgs, client: IncusCli
     await move(state, args, client);
     if (!state.isReady) await settleReplacement(client, { ...args, project: state.project });
     const found = await findInstance(client, refOf(state));
-    if (!found) return make(args, client, state.parked);
+    if (!found) return makeOrReplace(args, client, state.parked);
     if (!isOurs(state, found.value)) {
       throw new VisibleError(
         `Instance "${args.name}" was not made by this stack and is left alone. List it under containers, or give the agent another name.`,
@@ -310,8 +320,7 @@ const lifecycle: Lifecycle<InstanceArgs, InstanceState> = {
     const state = await withLock(`instance:${client.key}:${args.name}`, async () => {
       await endMigration(args, client);
       await settleReplacement(client, args);
-      if ((await unfinishedPredecessor(client, args)) !== undefined) return replace(args, args, client);
-      return make(args, client, await predecessorOf(client, args.project, args));
+      return makeOrReplace(args, client, await predecessorOf(client, args.project, args));
     });
     return { id: args.name, state: await located(state, client) };
   },

@@ -89,9 +89,10 @@ export async function unfinishedPredecessor(
 export async function settleReplacement(client: IncusClient, args: InstanceArgs): Promise<void> {
   const ref: InstanceRef = { project: args.project, name: args.name };
   const progress = progressFor(args.host.name, args.name);
-  const name = await unfinishedPredecessor(client, args);
-  // Operations of a run that was killed go on in the daemon.
-  if (name !== undefined) await settle(client, args.project, [args.name, name], lifetimeSignal());
+  const before = await unfinishedPredecessor(client, args);
+  // Operations of a run that was killed go on in the daemon, its rename among them.
+  if (before !== undefined) await settle(client, args.project, [args.name, before], lifetimeSignal());
+  const name = before === undefined ? undefined : await unfinishedPredecessor(client, args);
   const live = (await findInstance(client, ref))?.value;
   if (live && parkedRecordOf(live)) {
     if (isWanted(live, args)) return;

@@ -177,6 +177,36 @@ describe("a protected agent whose image changes", () => {
     },
   );
 
+  describe("renamed by the daemon only while the next run is at work, after a kill", () => {
+    /** Moments of the next run at which a rename that was asked for by the killed one takes effect. */
+    const moments: [string, RegExp][] = [
+      ["between refresh and update", /^GET \/1.0\/instances/],
+      ["while it waits for what goes on", /^GET \/1.0\/operations/],
+    ];
+
+    async function nextRunWithRename(args: Json, matcher: RegExp): Promise<void> {
+      await killAfter(/^PUT .*-iris\?/, 1);
+      made = (await provider.read(AGENT, made)).props as Json;
+      const parked = `${AGENT}-parked-${uuid.slice(0, 8)}`;
+      const late = proxy.onNext(matcher, "before", async () => void (await d.incus("rename", AGENT, parked)));
+      made = (await provider.update(AGENT, made, args)).outs as Json;
+      await late.struck;
+      const seen = await provider.read(AGENT, made);
+      expect(seen.props).toMatchObject({ drift: [], isReady: true });
+      expect(await provider.diff(AGENT, seen.props, args)).toMatchObject({ changes: false });
+    }
+
+    test.each(moments)("%s: it is made anew with the opt-in", async (_what, matcher) => {
+      await nextRunWithRename(argsOf(optedIn), matcher);
+      await expectReplaced();
+    });
+
+    test.each(moments)("%s: it is back without the opt-in", async (_what, matcher) => {
+      await nextRunWithRename(argsOf({ image: "next" }), matcher);
+      await expectOldOne();
+    });
+  });
+
   test("killed when the new one was made, and that one does not become ready: the old one is back", async () => {
     await killAfter(/^POST \/1.0\/instances\?/, 1);
     const change = { ...optedIn, ready: { command: ["false"] }, readyTimeout: 2_000 };
