@@ -12,7 +12,7 @@ import { Host, type HostOutputs } from "./host/host.ts";
 import { planErrors, planHosts } from "./plan/plan.ts";
 import { report, summaries } from "./report/report.ts";
 import { prefetchImages } from "./run/image-prefetch.ts";
-import { holdToPreview } from "./run/previewed-plan.ts";
+import { holdToPreview, withHeld } from "./run/previewed-plan.ts";
 
 /** This program runs in the directory of its `main`. */
 const PROJECT_ROOT = "..";
@@ -40,10 +40,12 @@ async function program(): Promise<{ hosts: Record<string, HostOutputs> }> {
   const hosts = sealing.mark(checkFiles(parseHosts(written), PROJECT_ROOT));
   const owner = { project: pulumi.getProject(), stack: pulumi.getStack() };
   const facts = await gatherFacts(hosts);
-  const plan = planHosts(hosts, facts, owner);
+  const looked = planHosts(hosts, facts, owner);
   const isPreview = pulumi.runtime.isDryRun();
+  const held = holdToPreview(looked, isPreview);
+  const plan = withHeld(looked, held);
   // Once a run: where the preview has shown it, the update only says that it is the same.
-  const wasShown = holdToPreview(plan, isPreview);
+  const wasShown = held.wasShown && Object.keys(held.changed).length === 0;
   const text = wasShown ? summaries(plan) : report(plan, "text");
   await pulumi.log.info(
     `What ${isPreview ? "would happen" : "happens"}${wasShown ? ", as previewed" : ""}:\n${text}`,

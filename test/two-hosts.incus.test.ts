@@ -15,7 +15,7 @@ describe("a stack of two hosts, one over its socket and one over https", () => {
   let stack: TestStack;
   let before: unknown[];
 
-  function hosts(nearAgents: string[]): HostsConfig {
+  function hosts(nearAgents: string[], farAgents = ["far-iris"]): HostsConfig {
     const { certificateFile, keyFile, serverCertificateFile } = client;
     return {
       near: {
@@ -29,7 +29,7 @@ describe("a stack of two hosts, one over its socket and one over https", () => {
         tls: { certificateFile, keyFile, serverCertificateFile },
         pool: { size: "6GiB" },
         images: ["taos-base"],
-        agents: { "far-iris": AGENT },
+        agents: Object.fromEntries(farAgents.map((name) => [name, AGENT])),
       },
     };
   }
@@ -80,6 +80,23 @@ describe("a stack of two hosts, one over its socket and one over https", () => {
     expect(again.exitCode).toBe(0);
     await record.stop();
     expect(record.lifecycle()).toEqual([]);
+  });
+
+  test("while one hangs, the error names it and the other goes on", { timeout: 300_000 }, async () => {
+    const frozen = near.pid;
+    if (frozen === undefined) throw new Error("near does not run");
+    await stack.setHosts(hosts(["near-iris", "near-juno"], ["far-iris", "far-kim"]));
+    process.kill(frozen, "SIGSTOP");
+    try {
+      const up = await stack.up({ timeoutMs: 280_000 });
+      expect(up.exitCode).not.toBe(0);
+      expect(errorsOf(up)).toMatch(/Host "near" did not answer/);
+      expect(errorsOf(up)).not.toMatch(/Host "far"/);
+      expect(await far.ipv4("far-kim")).toMatch(/^10\./);
+    } finally {
+      process.kill(frozen, "SIGCONT");
+    }
+    expect(errorsOf(await stack.up())).toBe("");
   });
 
   test("destroy leaves both as they were found", { timeout: 120_000 }, async () => {

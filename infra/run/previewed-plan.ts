@@ -1,6 +1,6 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { VisibleError } from "@taos-hosts/providers";
+import { z } from "zod";
 import { runId } from "../config/pulumi-process.ts";
 import type { Plan } from "../plan/plan.ts";
 
@@ -9,50 +9,79 @@ const DIRECTORY = join(import.meta.dirname, "..", "..", ".state", "previews");
 /** How long what a preview said is kept for its update, in milliseconds: a question may stay open over a week-end. */
 const LONGEST_WAIT = 7 * 24 * 3_600_000;
 
-/** What a person agrees to: what is done to what. Sizes and free space may move. */
-function digest(plan: Plan): string[] {
-  return plan.hosts.flatMap(({ host, unreachable, actions }) =>
-    unreachable === null
-      ? actions.map(({ kind, object }) => `${host}: ${kind} ${object}`)
-      : [`${host}: does not answer`],
+/** What a person agrees to, by host: what is done to what. Sizes and free space may move. Null: it did not answer. */
+const Previewed = z.record(z.string(), z.array(z.string()).nullable());
+type Previewed = z.infer<typeof Previewed>;
+
+function digest(plan: Plan): Previewed {
+  return Object.fromEntries(
+    plan.hosts.map(({ host, unreachable, actions }) => [
+      host,
+      unreachable === null ? actions.map(({ kind, object }) => `${kind} ${object}`) : null,
+    ]),
   );
 }
 
+/** What an update has of its preview. */
+export interface Held {
+  /** The preview has shown this plan, of every host that is not under `changed`. */
+  wasShown: boolean;
+  /** What differs, of each host that changed between preview and update: nothing is done there. */
+  changed: Record<string, string>;
+}
+
 /**
- * Keeps what the preview of this run said, and holds its update to it; the update takes it away.
+ * Keeps what the preview of this run said, and holds each host of its update to it; the update takes it away. A host
+ * that does not answer any more is held by that already.
  * @param directory where it is kept
- * @returns whether this is an update that its preview has shown
- * @throws VisibleError naming what differs where the hosts changed between preview and update
  */
-export function holdToPreview(plan: Plan, isPreview: boolean, directory = DIRECTORY): boolean {
+export function holdToPreview(plan: Plan, isPreview: boolean, directory = DIRECTORY): Held {
   const id = runId();
-  if (id === undefined) return false;
+  if (id === undefined) return { wasShown: false, changed: {} };
   const file = join(directory, `${id}.json`);
   const now = digest(plan);
   if (isPreview) {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     dropAbandoned(directory);
     writeFileSync(file, JSON.stringify(now), { mode: 0o600 });
-    return false;
+    return { wasShown: false, changed: {} };
   }
   const previewed = readPreviewed(file);
   rmSync(file, { force: true });
-  if (previewed === undefined) return false;
-  const added = now.filter((line) => !previewed.includes(line)).map((line) => `now also: ${line}`);
-  const gone = previewed.filter((line) => !now.includes(line)).map((line) => `no longer: ${line}`);
-  if (added.length + gone.length > 0) {
-    throw new VisibleError(
-      `The hosts changed since the preview; nothing was done. Look at a new preview.\n${[...added, ...gone].join("\n")}`,
-    );
-  }
-  return true;
+  if (previewed === undefined) return { wasShown: false, changed: {} };
+  const changed = Object.entries(now).flatMap(([host, lines]) => {
+    const before = previewed[host] ?? [];
+    const added = (lines ?? before).filter((line) => !before.includes(line));
+    const gone = before.filter((line) => !(lines ?? before).includes(line));
+    const differences = [
+      ...added.map((line) => `now also: ${host}: ${line}`),
+      ...gone.map((line) => `no longer: ${host}: ${line}`),
+    ];
+    return differences.length === 0 ? [] : [[host, differences.join("\n")]];
+  });
+  return { wasShown: true, changed: Object.fromEntries(changed) };
+}
+
+/** The plan with what changed since its preview refused, host by host: the others go on. */
+export function withHeld(plan: Plan, { changed }: Held): Plan {
+  const hosts = plan.hosts.map((host) => {
+    const differences = changed[host.host];
+    if (differences === undefined) return host;
+    const refusal = {
+      severity: "error" as const,
+      object: "its plan",
+      reason: "it changed since the preview; nothing was done there",
+      remedy: `Look at a new preview.\n${differences}`,
+    };
+    return { ...host, refusals: [...host.refusals, refusal] };
+  });
+  return { hosts };
 }
 
 /** Undefined where the update runs without a preview (`--skip-preview`). */
-function readPreviewed(file: string): string[] | undefined {
+function readPreviewed(file: string): Previewed | undefined {
   try {
-    const lines: unknown = JSON.parse(readFileSync(file, "utf8"));
-    return Array.isArray(lines) ? lines.map(String) : undefined;
+    return Previewed.parse(JSON.parse(readFileSync(file, "utf8")));
   } catch {
     return undefined;
   }

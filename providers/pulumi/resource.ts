@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import type * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
-import { IncusApiError, isNotFound, messageOf, UnreachableError, VisibleError } from "../common/errors.ts";
+import { CancelledError, IncusApiError, isNotFound, messageOf, VisibleError } from "../common/errors.ts";
 import { clientFor, type IncusClient } from "../incus/client.ts";
 import { HostConnection } from "../incus/connection.ts";
 
@@ -179,8 +179,10 @@ export function dynamicProvider<Args extends CommonArgs, State extends Args & Co
         const { unreachable: _unreachable, ...seen } = fresh;
         return { id, props: withProvider(props, plain(seen)) };
       } catch (error) {
-        if (!(error instanceof UnreachableError)) throw visible(kind, state.host, error);
-        // A host that is down must not keep the others from being refreshed; diff reports it, update fails with it.
+        if (!(error instanceof VisibleError) || error instanceof CancelledError)
+          throw visible(kind, state.host, error);
+        // One host that is down, hangs or refuses must not end the refresh of the others, and with it the whole run:
+        // diff reports it, update fails with it.
         return { id, props: withProvider(props, plain({ ...state, unreachable: error.message })) };
       }
     },

@@ -40,7 +40,7 @@ describe("an empty dir pool that three profiles of three projects name", () => {
     const up = await stack.up({ withPreview: true });
     expect(up.exitCode).not.toBe(0);
     expect(errorsOf(up)).toMatch(
-      /The hosts changed since the preview; nothing was done.*no longer: board: recreate-pool pool default/s,
+      /changed since the preview; nothing was done.*no longer: board: recreate-pool pool default/s,
     );
     expect(proxy.writes()).toEqual([]);
     expect(await showPool(d)).toMatchObject({ driver: "dir" });
