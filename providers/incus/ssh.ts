@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { execa } from "execa";
 import { type CommandOptions, type CommandResult, SHORT } from "../common/command.ts";
 import { poll } from "../common/poll.ts";
+import { withSlot } from "../common/slots.ts";
 import type { SshEndpoint } from "./connection.ts";
 
 /** Milliseconds until a login counts as failed. */
@@ -46,8 +47,6 @@ export class SshConnection {
   private master: Promise<Master> | undefined;
   private end: (() => Promise<void>) | undefined;
   private said = "";
-  private running = 0;
-  private readonly waiting: (() => void)[] = [];
 
   constructor(endpoint: SshEndpoint) {
     this.endpoint = endpoint;
@@ -61,9 +60,7 @@ export class SshConnection {
   /** Runs a program there with the login's rights. @throws Error where the connection fails; the signal's reason */
   async run(argv: readonly string[], options: CommandOptions): Promise<CommandResult> {
     const { control } = await this.connected();
-    if (this.running >= SESSIONS) await new Promise<void>((resolve) => this.waiting.push(resolve));
-    else this.running += 1;
-    try {
+    return withSlot(`ssh:${control}`, SESSIONS, async () => {
       const command = argv.map(quoted).join(" ");
       const result = await execa("ssh", ["-S", control, ...OPTIONS, "-T", ...this.target(), command], {
         ...(options.input ? { input: options.input } : { stdin: "ignore" }),
@@ -85,11 +82,7 @@ export class SshConnection {
         stderr,
         timedOut: result.timedOut,
       };
-    } finally {
-      const next = this.waiting.shift();
-      if (next) next();
-      else this.running -= 1;
-    }
+    });
   }
 
   /** Why the daemon's socket does not answer, where ssh has said it; undefined where it has not. */

@@ -11,6 +11,7 @@ import {
 } from "../common/errors.ts";
 import { lifetimeSignal } from "../common/lifetime.ts";
 import { poll } from "../common/poll.ts";
+import { withSlot } from "../common/slots.ts";
 import { type HostFiles, openHostFiles } from "../host/files.ts";
 import type { IncusClient } from "../incus/client.ts";
 import { changeInstance } from "../incus/instance-patch.ts";
@@ -25,7 +26,6 @@ import { type Observation, observationOf, observe } from "./observation.ts";
 import { preflight } from "./preflight.ts";
 import { Lease, LeaseLostError } from "./record/lease.ts";
 import { beginRollback, forgetRollback } from "./rollback.ts";
-import { withSlot } from "./semaphore.ts";
 import { settle } from "./settle.ts";
 import { situationOf } from "./situation.ts";
 import { standingLine } from "./standing.ts";

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -51,12 +52,17 @@ function connect(to = connection()): IncusClient {
   return client;
 }
 
-/** Processes and folders of our connections: nothing may be left of them. */
-async function leftovers(): Promise<string[]> {
+/** Processes and folders of the connections of these processes. */
+async function connectionsOf(isOurs: (pid: number) => boolean): Promise<string[]> {
   const { stdout } = await execa("pgrep", ["-a", "-f", "taos-ssh-"], { reject: false });
   const processes = stdout.split("\n").filter((line) => line.includes("/control"));
-  return [...processes, ...(await readdir(tmpdir())).filter((name) => name.startsWith("taos-ssh-"))];
+  const folders = (await readdir(tmpdir())).filter((name) => name.startsWith("taos-ssh-"));
+  return [...processes, ...folders].filter((line) => isOurs(Number(/taos-ssh-(\d+)-/.exec(line)?.[1])));
 }
+
+/** What is left of connections of this process, or of one that has ended. */
+const leftovers = (): Promise<string[]> =>
+  connectionsOf((pid) => pid === process.pid || !existsSync(`/proc/${pid}`));
 
 describe("a host over ssh", () => {
   it("shows the same as on the host itself, but for migrations, and leaves nothing behind", async () => {
@@ -99,7 +105,11 @@ describe("a host over ssh", () => {
       console.log("connected");
       setInterval(() => undefined, 1000);`;
     const child = execa("node", ["--input-type=module", "--eval", script, connection()], { reject: false });
-    await until(async () => (await leftovers()).length > 0, { what: "a connection", deadlineMs: 20_000 });
+    const isChild = (pid: number): boolean => pid === child.pid;
+    await until(async () => (await connectionsOf(isChild)).length > 1, {
+      what: "a connection",
+      deadlineMs: 20_000,
+    });
     child.kill("SIGKILL");
     await child;
     const processes = async (): Promise<string[]> => (await leftovers()).filter((one) => one.includes(" "));

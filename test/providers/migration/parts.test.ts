@@ -1,12 +1,12 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
+import { withSlot } from "../../../providers/common/slots.ts";
 import { Instance } from "../../../providers/incus/schemas.ts";
 import { readJournal } from "../../../providers/marks/journal.ts";
 import { copyName, parkedName } from "../../../providers/marks/made-names.ts";
 import { originalsOf, parkedSettings } from "../../../providers/marks/parked-record.ts";
 import { parseProgress } from "../../../providers/migration/copy/rsync.ts";
 import { observationOf } from "../../../providers/migration/observation.ts";
-import { withSlot } from "../../../providers/migration/semaphore.ts";
 
 const UUID = "2f47f9a1-10c2-4ea2-bdf4-01f64f5de095";
 
