@@ -24,7 +24,14 @@ beforeAll(async () => {
   daemon = await startHost("mig-lossless", "2GiB");
 });
 afterAll(async () => daemon?.remove());
-afterEach(() => clear(daemon));
+afterEach(async () => {
+  await clear(daemon);
+  const volumes = await daemon.query<{ name: string; type: string }[]>(
+    "/1.0/storage-pools/default/volumes?recursion=1",
+  );
+  for (const { name, type } of volumes)
+    if (type === "custom") await daemon.incus("storage", "volume", "delete", "default", name);
+});
 
 async function find(name: string, project = "default"): Promise<Shown> {
   const found = (await show(daemon, project)).find((instance) => instance.name === name);
