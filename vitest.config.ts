@@ -27,8 +27,6 @@ const incus = {
     globalSetup: ["test/testbed/requirements.ts"],
     testTimeout: 60_000,
     hookTimeout: 120_000,
-    // An incus command of a test's own set-up can hang on a machine with two busy cores. script/test names what needed it, with the reason.
-    retry: 1,
   },
 };
 
