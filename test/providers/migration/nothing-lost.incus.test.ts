@@ -118,11 +118,12 @@ it("moves a busy container with everything it has, and touches no other", { time
     "mary",
     "rm -r /odd/empty; echo new >/odd/new; mkdir /gone; ln /odd/owned /odd/owned-too",
   );
-  // Appends to a log and rewrites a record in place, each acknowledged only when it is on disk, until the stop.
+  // Appends to a log and rewrites a record in place, each acknowledged only when it is on disk, until the stop; the
+  // acknowledgement is renamed into place, since the stop may fall between its truncation and its content.
   const writer = [
     "#!/bin/sh",
     "while :; do n=$((n+1)); echo line $n >>/srv/log",
-    "printf %08d $n | dd of=/srv/database bs=8 conv=notrunc,fsync 2>/dev/null; echo $n >/srv/acknowledged; usleep 20000; done",
+    "printf %08d $n | dd of=/srv/database bs=8 conv=notrunc,fsync 2>/dev/null; echo $n >/srv/new; mv /srv/new /srv/acknowledged; usleep 20000; done",
   ].join("\n");
   await writeFile(join(root, "etc/rc.local"), `${writer}\n`, { mode: 0o755 });
   await daemon.incus("restart", "mary");
