@@ -1,7 +1,6 @@
 import {
   type HostLook,
   imageStore,
-  isOfSameStack,
   networkUsers,
   type PoolLook,
   poolContents,
@@ -87,10 +86,9 @@ function contentsAfter(look: HostLook, pool: PoolLook, actions: readonly Action[
  * alias of the same image may have been put there by hand, so nothing is said of it.
  */
 function removedAliases(host: HostConfig, look: HostLook, owner: OwnerOf): string[] {
-  const prefix = owner("");
   const project = imageStore(look.projects, host.project);
   return look.images
-    .filter((image) => image.project === project && isOfSameStack(image.owner, prefix))
+    .filter((image) => image.project === project)
     .flatMap(({ owner: mark = "", aliases }) => aliases.filter((alias) => mark === owner(alias)))
     .filter((alias) => host.images.every((wanted) => wanted.alias !== alias));
 }

@@ -15,7 +15,7 @@ const REMOVAL_DEADLINE = 120_000;
  * A machine that is reached over ssh, as root: by the login itself, or by `sudo -n`. Undefined where the login can be
  * neither. Files never cross the link whole: small ones are read, everything else is done there.
  */
-export async function openSshMachine(ssh: SshConnection): Promise<HostMachine | undefined> {
+export async function openSshMachine(ssh: Pick<SshConnection, "run">): Promise<HostMachine | undefined> {
   const { stdout } = await ssh.run(["id", "-u"], { timeout: SHORT });
   if (stdout.toString().trim() === "0") return machineOver(ssh, []);
   const sudo = ["sudo", "-n", "--"];
@@ -23,7 +23,7 @@ export async function openSshMachine(ssh: SshConnection): Promise<HostMachine | 
   return exitCode === 0 ? machineOver(ssh, sudo) : undefined;
 }
 
-function machineOver(ssh: SshConnection, sudo: readonly string[]): HostMachine {
+function machineOver(ssh: Pick<SshConnection, "run">, sudo: readonly string[]): HostMachine {
   const run: HostMachine["run"] = async (argv, options) => {
     // What is started there outlives its connection: sshd sends it no signal.
     if (options.diesWithUs)
@@ -96,9 +96,12 @@ function machineOver(ssh: SshConnection, sudo: readonly string[]): HostMachine {
   };
 }
 
-/** A command's own word that there is nothing at a path; any other failure (of sudo, say) is none. */
-function isAbsent({ stderr }: CommandResult): boolean {
-  return /: No such file or directory$/m.test(stderr);
+/**
+ * A command's own word that there is nothing at a path. Any other failure is none: of sudo, say, or of timeout, which
+ * says the same words of a program that is not there and ends with 127.
+ */
+function isAbsent({ exitCode, stderr }: CommandResult): boolean {
+  return exitCode === 1 && /: No such file or directory$/m.test(stderr);
 }
 
 function failed(program: string, { exitCode, stderr }: CommandResult): VisibleError {
