@@ -1,6 +1,8 @@
 import { VisibleError } from "../common/errors.ts";
 import { refuseForeignMounts } from "../host/foreign-mounts.ts";
+import type { HostLook } from "../host/look.ts";
 import { lookAtHost } from "../host/look-at-host.ts";
+import type { InstanceLook } from "../host/look-instance.ts";
 import { findImage } from "../incus/images.ts";
 import { getInstanceState, listSnapshots } from "../incus/instances.ts";
 import { findPool } from "../incus/pools.ts";
@@ -42,14 +44,7 @@ export async function preflight(move: Move, instance: Instance): Promise<Preflig
     if (problem) refuse(`${problem.reason}. ${problem.remedy}`);
   };
   await requireTools(move.files);
-  const look = await lookAtHost(move.client, {
-    deadline: LOOK_DEADLINE,
-    sizes: false,
-    ...(move.signal ? { signal: move.signal } : {}),
-  });
-  const seen = look.instances.find(
-    ({ name, project }) => name === instance.name && project === request.project,
-  );
+  const { look, seen } = await lookAround(move, instance);
   if (!seen) return refuse("it vanished while it was looked at. Run again.");
   const pool = look.pools.find(({ name }) => name === request.target);
   const circumstances = {
@@ -73,6 +68,15 @@ export async function preflight(move: Move, instance: Instance): Promise<Preflig
   );
   const addresses = instance.status === "Running" ? await ipv4Addresses(move, instance) : [];
   return { instance, from, identity, copy, parked, snapshots, rootBytes, addresses };
+}
+
+/** The host at this moment, and the instance on it; undefined where it has vanished. Writes nothing. */
+export async function lookAround(
+  { client, signal }: Move,
+  { name, project }: Pick<Instance, "name" | "project">,
+): Promise<{ look: HostLook; seen: InstanceLook | undefined }> {
+  const look = await lookAtHost(client, { deadline: LOOK_DEADLINE, sizes: false, signal });
+  return { look, seen: look.instances.find((one) => one.name === name && one.project === project) };
 }
 
 type Refuse = (reason: string) => never;

@@ -1,6 +1,5 @@
 import { randomUUID } from "node:crypto";
 import { VisibleError } from "../common/errors.ts";
-import { lookAtHost } from "../host/look-at-host.ts";
 import { changeInstance } from "../incus/instance-patch.ts";
 import { findInstance } from "../incus/instances.ts";
 import { findPool } from "../incus/pools.ts";
@@ -13,7 +12,7 @@ import { undoneName } from "../marks/made-names.ts";
 import { originalsOf, type ParkedRecord, parkedRecordOf, parkedSettings } from "../marks/parked-record.ts";
 import { type Move, refOf } from "./move.ts";
 import type { Observation, Seen } from "./observation.ts";
-import { ipv4Addresses } from "./preflight.ts";
+import { ipv4Addresses, lookAround } from "./preflight.ts";
 import { startProblem } from "./problems.ts";
 
 /**
@@ -66,8 +65,7 @@ async function requireReturnable(move: Move, named: Instance, kept: Instance): P
       `"${named.name}" is not the instance that took over from it (its volatile.uuid differs). Give that one another name, and: incus rename ${kept.name} ${named.name}`,
     );
   }
-  const look = await lookAtHost(move.client, { deadline: 60_000, sizes: false });
-  const seen = look.instances.find((one) => one.name === named.name && one.project === named.project);
+  const { look, seen } = await lookAround(move, named);
   const conflict = seen && startProblem(look, seen);
   if (conflict) refuse(`${conflict.reason}. ${conflict.remedy}`);
   if (kept.status !== "Stopped") refuse("it runs. Stop it (incus stop), then run again.");
