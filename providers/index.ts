@@ -1,11 +1,11 @@
 import { VisibleError } from "./common/errors.ts";
-import { warmImageProvider } from "./image/warm-image.ts";
-import { instanceProvider } from "./instance/instance.ts";
-import { networkProvider } from "./network/network.ts";
-import { instancePlacementProvider } from "./placement/instance-placement.ts";
-import { storagePoolProvider } from "./pool/storage-pool.ts";
-import { profileDevicesProvider } from "./profile/profile-devices.ts";
-import type { DynamicProvider } from "./pulumi/resource.ts";
+import { WarmImage } from "./image/warm-image.ts";
+import { Instance } from "./instance/instance.ts";
+import { Network } from "./network/network.ts";
+import { InstancePlacement } from "./placement/instance-placement.ts";
+import { StoragePool } from "./pool/storage-pool.ts";
+import { ProfileDevices } from "./profile/profile-devices.ts";
+import type { DynamicProvider } from "./pulumi/provider.ts";
 import type { Kind } from "./pulumi/shim.ts";
 
 export { formatBytes, parseBytes } from "./common/bytes.ts";
@@ -27,7 +27,7 @@ export type { DeviceLook, InstanceLook } from "./host/look-instance.ts";
 export { type PoolSizes, realSize } from "./host/pool-sizes.ts";
 export { keptSourceOf } from "./host/written.ts";
 export { downloadImage } from "./image/download.ts";
-export { checkImageFiles, type ImageSource, WarmImage } from "./image/warm-image.ts";
+export { checkImageFiles, type ImageSource } from "./image/warm-image.ts";
 export { clientFor, type IncusClient } from "./incus/client.ts";
 export { HostConnection } from "./incus/connection.ts";
 export { aliasedImages, aliasesOf, imageNamed, imageStore } from "./incus/image-store.ts";
@@ -35,7 +35,6 @@ export { givenRoots, ownRootName, qualifiedName } from "./incus/root-disk.ts";
 export { agentChanges } from "./instance/changes.ts";
 export type { InstanceSettings } from "./instance/config.ts";
 export type { InstanceFile } from "./instance/files.ts";
-export { Instance } from "./instance/instance.ts";
 export { quotaRefusal } from "./instance/quota.ts";
 export { isSuccessor, migrationMarkOf, parkedMarkOf } from "./marks/identity.ts";
 export { IMAGE_KEY, OWNER_KEY, PROTECTED_KEY, STAGE_KEY } from "./marks/keys.ts";
@@ -43,32 +42,29 @@ export { undoneName } from "./marks/made-names.ts";
 export { isOfSameStack, type Ownership, ownerMark, ownershipOf } from "./marks/ownership.ts";
 export { spaceNeeded } from "./migration/copy/space.ts";
 export { migrationProblem, type Problem, startProblem } from "./migration/problems.ts";
-export { Network, networkUsers } from "./network/network.ts";
+export { networkUsers } from "./network/network.ts";
 export { type MarkChange, markedObjects, renamed, renameMark } from "./owner-rename.ts";
-export { InstancePlacement } from "./placement/instance-placement.ts";
 export { type PoolWorld, settleWish } from "./pool/choice.ts";
 export type { SettledWish } from "./pool/decision.ts";
 export * from "./pool/decision.ts";
 export { poolContents, poolFactsOf, poolHolds, poolWorldOf } from "./pool/facts.ts";
-export { StoragePool } from "./pool/storage-pool.ts";
 export { profileNeeds } from "./profile/needs.ts";
-export { ProfileDevices } from "./profile/profile-devices.ts";
 export { creationRefusal } from "./project/limits.ts";
 export { progressFor } from "./pulumi/progress.ts";
+export { Instance, InstancePlacement, Network, ProfileDevices, StoragePool, WarmImage };
 
-const PROVIDERS: Record<Kind, DynamicProvider> = {
-  Instance: instanceProvider,
-  InstancePlacement: instancePlacementProvider,
-  Network: networkProvider,
-  ProfileDevices: profileDevicesProvider,
-  StoragePool: storagePoolProvider,
-  WarmImage: warmImageProvider,
+const RESOURCES: Record<Kind, { readonly provider: DynamicProvider }> = {
+  Instance,
+  InstancePlacement,
+  Network,
+  ProfileDevices,
+  StoragePool,
+  WarmImage,
 };
 
 /** The implementation of a kind of resource; what Pulumi keeps in state calls this by name (see shim.ts). */
 export function get(kind: Kind): DynamicProvider {
-  const provider = Object.hasOwn(PROVIDERS, kind) ? PROVIDERS[kind] : undefined;
-  if (!provider)
+  if (!Object.hasOwn(RESOURCES, kind))
     throw new VisibleError(`This taos-hosts knows no resource kind "${kind}". Use the version that made it.`);
-  return provider;
+  return RESOURCES[kind].provider;
 }

@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto";
 import { createReadStream, existsSync } from "node:fs";
 import { resolve } from "node:path";
-import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { IncusApiError, isNotFound, VisibleError } from "../common/errors.ts";
 import { ImageAliasName, nearestNames, ObjectName, PoolName } from "../common/names.ts";
@@ -28,15 +27,9 @@ import { OWNER_KEY } from "../marks/keys.ts";
 import { isOfSameStack } from "../marks/ownership.ts";
 import { isCopyOnWrite } from "../pool/decision.ts";
 import { changedFields } from "../pulumi/drift.ts";
+import { CommonArgs, type CommonState, type Lifecycle } from "../pulumi/lifecycle.ts";
 import { progressFor } from "../pulumi/progress.ts";
-import {
-  CommonArgs,
-  type CommonState,
-  dynamicProvider,
-  type InputsOf,
-  type Lifecycle,
-} from "../pulumi/resource.ts";
-import { shim } from "../pulumi/shim.ts";
+import { defineResource } from "../pulumi/resource.ts";
 import { downloadImage, sha256OfFile } from "./download.ts";
 
 /** Importing and unpacking some 500 MB take minutes on an SD card; gz and xz unpack on one core. */
@@ -287,8 +280,6 @@ export async function checkImageFiles(source: ImageSource): Promise<string | und
 }
 
 const lifecycle: Lifecycle<WarmImageArgs, WarmImageState> = {
-  args: WarmImageArgs,
-
   async check(args) {
     const reason = args.source ? await checkImageFiles(args.source) : undefined;
     return reason === undefined ? [] : [{ property: "source", reason: `image "${args.alias}": ${reason}` }];
@@ -354,23 +345,9 @@ const lifecycle: Lifecycle<WarmImageArgs, WarmImageState> = {
   },
 };
 
-export const warmImageProvider = dynamicProvider("WarmImage", lifecycle);
-
-const provider = shim("WarmImage");
-
-/** See {@link WarmImageArgs}. */
-export class WarmImage extends pulumi.dynamic.Resource {
-  declare readonly fingerprint: pulumi.Output<string>;
-  declare readonly warmFingerprint: pulumi.Output<string>;
-
-  constructor(name: string, args: InputsOf<typeof WarmImageArgs>, opts?: pulumi.CustomResourceOptions) {
-    super(
-      provider,
-      name,
-      { ...args, fingerprint: undefined, warmFingerprint: undefined },
-      opts,
-      "incus",
-      "WarmImage",
-    );
-  }
-}
+/** See {@link WarmImageArgs}. Outputs: see its state. */
+export const WarmImage = defineResource("WarmImage", WarmImageArgs, lifecycle, [
+  "fingerprint",
+  "warmFingerprint",
+]);
+export type WarmImage = InstanceType<typeof WarmImage>;

@@ -3,7 +3,7 @@ import { BYTES_PATTERN } from "../common/bytes.ts";
 import { ImageAliasName, InstanceName, ObjectName, PoolName } from "../common/names.ts";
 import { FILES_KEY, IMAGE_KEY, OWNER_KEY, PROTECTED_KEY, SET_KEY } from "../marks/keys.ts";
 import { PlacementOptIns } from "../placement/placement.ts";
-import { CommonArgs } from "../pulumi/resource.ts";
+import { CommonArgs } from "../pulumi/lifecycle.ts";
 import { filesMark, InstanceFile } from "./files.ts";
 
 const Size = z.string().regex(BYTES_PATTERN, "must be a size such as 2GiB");

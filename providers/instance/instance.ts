@@ -1,4 +1,3 @@
-import * as pulumi from "@pulumi/pulumi";
 import { isPreconditionFailed, messageOf, VisibleError } from "../common/errors.ts";
 import { refuseMountsBelow } from "../host/foreign-mounts.ts";
 import type { IncusClient } from "../incus/client.ts";
@@ -19,15 +18,9 @@ import { ownershipOf } from "../marks/ownership.ts";
 import { parkedNamesOf } from "../parking/parked.ts";
 import { isMoveWanted, NO_OPT_INS, place, type Whereabouts, whereaboutsOf } from "../placement/placement.ts";
 import { changedFields } from "../pulumi/drift.ts";
+import { type CommonState, type Lifecycle, PartialFailure } from "../pulumi/lifecycle.ts";
 import { progressFor } from "../pulumi/progress.ts";
-import {
-  type CommonState,
-  dynamicProvider,
-  type InputsOf,
-  type Lifecycle,
-  PartialFailure,
-} from "../pulumi/resource.ts";
-import { shim } from "../pulumi/shim.ts";
+import { defineResource } from "../pulumi/resource.ts";
 import { driftOf, filesNotAsMarked } from "./changes.ts";
 import { InstanceArgs, wantedConfig, wantedDevices } from "./config.ts";
 import { finishInstance, isUnstarted, type Made, makeInstance } from "./creation.ts";
@@ -300,8 +293,6 @@ async function update(state: InstanceState, args: InstanceArgs, client: IncusCli
 }
 
 const lifecycle: Lifecycle<InstanceArgs, InstanceState> = {
-  args: InstanceArgs,
-
   diff(state, args) {
     if (state.name !== args.name) return { changes: true, replaces: ["name"] };
     const replacing = replacingFields(state, args);
@@ -388,31 +379,12 @@ const lifecycle: Lifecycle<InstanceArgs, InstanceState> = {
   },
 };
 
-export const instanceProvider = dynamicProvider("Instance", lifecycle);
-
-const provider = shim("Instance");
-
-/** See {@link InstanceArgs}. */
-export class Instance extends pulumi.dynamic.Resource {
-  declare readonly name: pulumi.Output<string>;
-  declare readonly ipv4: pulumi.Output<string>;
-  declare readonly uuid: pulumi.Output<string>;
-
-  constructor(name: string, args: InputsOf<typeof InstanceArgs>, opts: pulumi.CustomResourceOptions = {}) {
-    const secretProps = Array.isArray(args.secretProps) ? args.secretProps.map(String) : [];
-    super(
-      provider,
-      name,
-      {
-        ...args,
-        environment: pulumi.secret(args.environment ?? {}),
-        files: pulumi.secret(args.files ?? []),
-        ipv4: undefined,
-        uuid: undefined,
-      },
-      { ...opts, additionalSecretOutputs: ["environment", "files", ...secretProps] },
-      "incus",
-      "Instance",
-    );
-  }
-}
+/** See {@link InstanceArgs}. Outputs: see its state. */
+export const Instance = defineResource(
+  "Instance",
+  InstanceArgs,
+  lifecycle,
+  ["name", "ipv4", "uuid"],
+  ["environment", "files"],
+);
+export type Instance = InstanceType<typeof Instance>;

@@ -1,4 +1,3 @@
-import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { IncusApiError, VisibleError } from "../common/errors.ts";
 import { ObjectName } from "../common/names.ts";
@@ -13,15 +12,9 @@ import { OWNER_KEY, RELEASED_KEY } from "../marks/keys.ts";
 import { isReleased, ownershipOf } from "../marks/ownership.ts";
 import { profileNeeds, profileUseOf } from "../profile/needs.ts";
 import { changedFields, configDrift } from "../pulumi/drift.ts";
+import { CommonArgs, type CommonState, type Lifecycle } from "../pulumi/lifecycle.ts";
 import { progressFor } from "../pulumi/progress.ts";
-import {
-  CommonArgs,
-  type CommonState,
-  dynamicProvider,
-  type InputsOf,
-  type Lifecycle,
-} from "../pulumi/resource.ts";
-import { shim } from "../pulumi/shim.ts";
+import { defineResource } from "../pulumi/resource.ts";
 import { freeSubnet } from "./subnet.ts";
 
 /**
@@ -103,8 +96,6 @@ async function makeBridge(client: IncusClient, args: NetworkArgs): Promise<void>
 }
 
 const lifecycle: Lifecycle<NetworkArgs, NetworkState> = {
-  args: NetworkArgs,
-
   diff(state, args) {
     if (state.name !== args.name) return { changes: true, replaces: ["name"] };
     if (state.adopted) return { changes: changedFields(state, args).length > 0 };
@@ -172,16 +163,6 @@ const lifecycle: Lifecycle<NetworkArgs, NetworkState> = {
   },
 };
 
-export const networkProvider = dynamicProvider("Network", lifecycle);
-
-const provider = shim("Network");
-
-/** See {@link NetworkArgs}. */
-export class Network extends pulumi.dynamic.Resource {
-  declare readonly name: pulumi.Output<string>;
-  declare readonly adopted: pulumi.Output<boolean>;
-
-  constructor(name: string, args: InputsOf<typeof NetworkArgs>, opts?: pulumi.CustomResourceOptions) {
-    super(provider, name, { ...args, adopted: undefined }, opts, "incus", "Network");
-  }
-}
+/** See {@link NetworkArgs}. Outputs: see its state. */
+export const Network = defineResource("Network", NetworkArgs, lifecycle, ["name", "adopted"]);
+export type Network = InstanceType<typeof Network>;

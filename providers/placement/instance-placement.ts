@@ -1,4 +1,3 @@
-import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { VisibleError } from "../common/errors.ts";
 import { InstanceName, nearestNames, ObjectName } from "../common/names.ts";
@@ -7,17 +6,15 @@ import { listInstances } from "../incus/instances.ts";
 import type { Instance } from "../incus/schemas.ts";
 import { shared } from "../incus/shared.ts";
 import { parkedNamesOf, removeParked } from "../parking/parked.ts";
-import { progressFor } from "../pulumi/progress.ts";
 import {
   CommonArgs,
   type CommonState,
   type DiffResult,
-  dynamicProvider,
-  type InputsOf,
   type Lifecycle,
   PartialFailure,
-} from "../pulumi/resource.ts";
-import { shim } from "../pulumi/shim.ts";
+} from "../pulumi/lifecycle.ts";
+import { progressFor } from "../pulumi/progress.ts";
+import { defineResource } from "../pulumi/resource.ts";
 import { isMoveWanted, PlacementOptIns, place, type Whereabouts, whereaboutsOf } from "./placement.ts";
 
 /**
@@ -46,9 +43,7 @@ export interface InstancePlacementState
     Omit<Whereabouts, "undoable">,
     Partial<Pick<Whereabouts, "undoable">> {}
 
-const instancePlacement: Lifecycle<InstancePlacementArgs, InstancePlacementState> = {
-  args: InstancePlacementArgs,
-
+const lifecycle: Lifecycle<InstancePlacementArgs, InstancePlacementState> = {
   check(args) {
     if (args.migrate && args.undo)
       return [{ property: "undo", reason: `"${args.name}" cannot be migrated and put back at once` }];
@@ -153,23 +148,11 @@ async function bring(
   return now();
 }
 
-export const instancePlacementProvider = dynamicProvider("InstancePlacement", instancePlacement);
-
-const provider = shim("InstancePlacement");
-
-/** See {@link InstancePlacementArgs}. */
-export class InstancePlacement extends pulumi.dynamic.Resource {
-  declare readonly pool: pulumi.Output<string>;
-  declare readonly status: pulumi.Output<string>;
-  declare readonly inheritsRoot: pulumi.Output<boolean>;
-  declare readonly parked: pulumi.Output<string[]>;
-
-  constructor(
-    name: string,
-    args: InputsOf<typeof InstancePlacementArgs>,
-    opts?: pulumi.CustomResourceOptions,
-  ) {
-    const outputs = { pool: undefined, status: undefined, inheritsRoot: undefined, parked: undefined };
-    super(provider, name, { ...args, ...outputs }, opts, "incus", "InstancePlacement");
-  }
-}
+/** See {@link InstancePlacementArgs}. Outputs: see its state. */
+export const InstancePlacement = defineResource("InstancePlacement", InstancePlacementArgs, lifecycle, [
+  "pool",
+  "status",
+  "inheritsRoot",
+  "parked",
+]);
+export type InstancePlacement = InstanceType<typeof InstancePlacement>;

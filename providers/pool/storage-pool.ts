@@ -1,4 +1,3 @@
-import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { incusSize } from "../common/bytes.ts";
 import { VisibleError } from "../common/errors.ts";
@@ -16,15 +15,9 @@ import { shared } from "../incus/shared.ts";
 import { OWNER_KEY, RELEASED_KEY } from "../marks/keys.ts";
 import { isReleased, ownershipOf } from "../marks/ownership.ts";
 import { changedFields, configDrift } from "../pulumi/drift.ts";
+import { CommonArgs, type CommonState, type Lifecycle } from "../pulumi/lifecycle.ts";
 import { progressFor } from "../pulumi/progress.ts";
-import {
-  CommonArgs,
-  type CommonState,
-  dynamicProvider,
-  type InputsOf,
-  type Lifecycle,
-} from "../pulumi/resource.ts";
-import { shim } from "../pulumi/shim.ts";
+import { defineResource } from "../pulumi/resource.ts";
 import { type PoolWorld, servingPool, settleWish } from "./choice.ts";
 import {
   decidePool,
@@ -266,8 +259,6 @@ async function observe(
 }
 
 const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
-  args: StoragePoolArgs,
-
   check(args) {
     const failures: { property: string; reason: string }[] = [];
     if (args.size !== undefined && args.source !== "loop") {
@@ -389,27 +380,11 @@ const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
   },
 };
 
-export const storagePoolProvider = dynamicProvider("StoragePool", lifecycle);
-
-const provider = shim("StoragePool");
-
-/** See {@link StoragePoolArgs}. */
-export class StoragePool extends pulumi.dynamic.Resource {
-  /** Name of the pool that serves. */
-  declare readonly pool: pulumi.Output<string>;
-  declare readonly effectiveDriver: pulumi.Output<string>;
-  declare readonly adopted: pulumi.Output<boolean>;
-  /** True where the pool is a `dir` pool with content, and so nothing is written to the host without an opt-in. */
-  declare readonly left: pulumi.Output<boolean>;
-
-  constructor(name: string, args: InputsOf<typeof StoragePoolArgs>, opts?: pulumi.CustomResourceOptions) {
-    super(
-      provider,
-      name,
-      { ...args, pool: undefined, effectiveDriver: undefined, adopted: undefined, left: undefined },
-      opts,
-      "incus",
-      "StoragePool",
-    );
-  }
-}
+/** See {@link StoragePoolArgs}. Outputs: see its state. */
+export const StoragePool = defineResource("StoragePool", StoragePoolArgs, lifecycle, [
+  "pool",
+  "effectiveDriver",
+  "adopted",
+  "left",
+]);
+export type StoragePool = InstanceType<typeof StoragePool>;

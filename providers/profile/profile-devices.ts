@@ -1,4 +1,3 @@
-import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { VisibleError } from "../common/errors.ts";
 import { ObjectName, PoolName } from "../common/names.ts";
@@ -11,15 +10,9 @@ import { listProjects } from "../incus/server.ts";
 import { shared } from "../incus/shared.ts";
 import { addedDevices, DEVICES_KEY } from "../marks/keys.ts";
 import { changedFields } from "../pulumi/drift.ts";
+import { CommonArgs, type CommonState, type Lifecycle } from "../pulumi/lifecycle.ts";
 import { progressFor } from "../pulumi/progress.ts";
-import {
-  CommonArgs,
-  type CommonState,
-  dynamicProvider,
-  type InputsOf,
-  type Lifecycle,
-} from "../pulumi/resource.ts";
-import { shim } from "../pulumi/shim.ts";
+import { defineResource } from "../pulumi/resource.ts";
 import { profileNeeds, profileUseOf } from "./needs.ts";
 
 /**
@@ -157,8 +150,6 @@ function pick(record: Record<string, string>, keys: readonly string[]): Record<s
 }
 
 const lifecycle: Lifecycle<ProfileDevicesArgs, ProfileDevicesState> = {
-  args: ProfileDevicesArgs,
-
   diff(state, args) {
     const moved = (["project", "profile"] as const).filter((key) => state[key] !== args[key]);
     if (moved.length > 0) return { changes: true, replaces: moved };
@@ -227,25 +218,9 @@ const lifecycle: Lifecycle<ProfileDevicesArgs, ProfileDevicesState> = {
   },
 };
 
-export const profileDevicesProvider = dynamicProvider("ProfileDevices", lifecycle);
-
-const provider = shim("ProfileDevices");
-
-/** See {@link ProfileDevicesArgs}. */
-export class ProfileDevices extends pulumi.dynamic.Resource {
-  /** Pool of the profile's root disk: where `incus launch` without options puts a container. */
-  declare readonly rootPool: pulumi.Output<string>;
-  /** Instances that keep a profile on the old pool. */
-  declare readonly inheriting: pulumi.Output<string[]>;
-
-  constructor(name: string, args: InputsOf<typeof ProfileDevicesArgs>, opts?: pulumi.CustomResourceOptions) {
-    super(
-      provider,
-      name,
-      { ...args, rootPool: undefined, inheriting: undefined },
-      opts,
-      "incus",
-      "ProfileDevices",
-    );
-  }
-}
+/** See {@link ProfileDevicesArgs}. Outputs: see its state. */
+export const ProfileDevices = defineResource("ProfileDevices", ProfileDevicesArgs, lifecycle, [
+  "rootPool",
+  "inheriting",
+]);
+export type ProfileDevices = InstanceType<typeof ProfileDevices>;

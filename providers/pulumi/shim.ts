@@ -1,26 +1,73 @@
-import type * as pulumi from "@pulumi/pulumi";
-
 /** Kinds of resources. Old state names them: never rename or reuse one. */
-export type Kind =
-  | "StoragePool"
-  | "Network"
-  | "ProfileDevices"
-  | "WarmImage"
-  | "Instance"
-  | "InstancePlacement";
+export const KINDS = [
+  "Instance",
+  "InstancePlacement",
+  "Network",
+  "ProfileDevices",
+  "StoragePool",
+  "WarmImage",
+] as const;
+export type Kind = (typeof KINDS)[number];
 
-const load = (kind: string) =>
-  require("node:module").createRequire(`${process.cwd()}/_`)("@taos-hosts/providers").get(kind);
+/** Methods of a dynamic provider as the text declares them: the number of the function, its parameters, their names. */
+const METHODS = [
+  { name: "check", number: 1, parameters: "olds         , news         ", passed: "olds, news" },
+  {
+    name: "diff",
+    number: 3,
+    parameters: "id        , olds         , news         ",
+    passed: "id, olds, news",
+  },
+  { name: "create", number: 4, parameters: "inputs         ", passed: "inputs" },
+  { name: "read", number: 5, parameters: "id        , props         ", passed: "id, props" },
+  {
+    name: "update",
+    number: 6,
+    parameters: "id        , olds         , news         ",
+    passed: "id, olds, news",
+  },
+  { name: "delete", number: 7, parameters: "id        , props         ", passed: "id, props" },
+] as const;
+
+const LOAD = `(kind        ) =>
+  require("node:module").createRequire(\`\${process.cwd()}/_\`)("@taos-hosts/providers").get(kind)`;
+
+/** One function as Pulumi's serializer writes it. */
+function serialized(number: number, arity: number, scope: readonly string[], returned: string): string {
+  const parameters = Array.from({ length: arity }, (_, index) => `__${index}`).join(", ");
+  return `function __f${number}(${parameters}) {
+  return (function() {
+    with({ ${[...scope, "this: undefined", "arguments: undefined"].join(", ")} }) {
+
+return ${returned};
+
+    }
+  }).apply(undefined, undefined).apply(this, arguments);
+}
+`;
+}
 
 /**
- * What Pulumi serializes into state: a few lines that load this package by name in the provider process, so that new
- * code rewrites no state. The specifier, `get` and the kinds are an ABI.
+ * What Pulumi keeps in state as the code of a resource: a few lines that load this package by name in the provider
+ * process, so that new code rewrites no state. It is, to the byte, what Pulumi's serializer made of such functions in
+ * 0.1, blanks of erased types included; written here, no run has to load a TypeScript compiler for it. The specifier,
+ * `get` and the kinds are an ABI.
  */
-export const shim = (kind: Kind): pulumi.dynamic.ResourceProvider => ({
-  check: (olds: unknown, news: unknown) => load(kind).check(olds, news),
-  diff: (id: string, olds: unknown, news: unknown) => load(kind).diff(id, olds, news),
-  create: (inputs: unknown) => load(kind).create(inputs),
-  read: (id: string, props: unknown) => load(kind).read(id, props),
-  update: (id: string, olds: unknown, news: unknown) => load(kind).update(id, olds, news),
-  delete: (id: string, props: unknown) => load(kind).delete(id, props),
-});
+export function shimText(kind: Kind): string {
+  const functions = METHODS.map(({ name, number, parameters, passed }) =>
+    serialized(
+      number,
+      passed.split(", ").length,
+      ["load: __f2", `kind: "${kind}"`],
+      `(${parameters}) => load(kind).${name}(${passed})`,
+    ),
+  );
+  const fields = METHODS.map(({ name, number }) => `${name}: __f${number}`).join(", ");
+  return [
+    `exports.handler = __f0;\n`,
+    `var __provider = {${fields}};\n`,
+    serialized(2, 1, [], LOAD),
+    ...functions,
+    serialized(0, 0, ["provider: __provider"], "() => provider"),
+  ].join("\n");
+}

@@ -3,8 +3,8 @@ import { once } from "node:events";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { KINDS, shimText } from "../../providers/pulumi/shim.ts";
 import { projectRoot } from "./cli.ts";
-import { shimTexts } from "./shim-text.ts";
 
 type Json = Record<string, unknown>;
 
@@ -130,7 +130,7 @@ export class ProviderProcess {
 
 /** Starts the process in infra/, where Pulumi starts it. */
 export async function startProvider(extraEnv: Record<string, string> = {}): Promise<ProviderProcess> {
-  const texts = await shimTexts();
+  const texts = Object.fromEntries(KINDS.map((kind) => [kind, shimText(kind)]));
   const script = join(projectRoot, "node_modules/@pulumi/pulumi/cmd/dynamic-provider/index.js");
   const child = spawn(process.execPath, [script, "127.0.0.1:1"], {
     cwd: join(projectRoot, "infra"),

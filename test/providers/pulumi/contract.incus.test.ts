@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { KINDS } from "../../../providers/pulumi/shim.ts";
 import { ProviderError, type ProviderProcess, startProvider } from "../../pulumi/provider-process.ts";
-import { KINDS } from "../../pulumi/shim-text.ts";
 import { type IncusDaemon, startDaemon } from "../../testbed/daemon.ts";
 import { setUpHost } from "../../testbed/host-setup.ts";
 import { importImage } from "../../testbed/images.ts";
