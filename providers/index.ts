@@ -1,10 +1,10 @@
 import { VisibleError } from "./common/errors.ts";
-import { WarmImage } from "./image/warm-image.ts";
-import { Instance } from "./instance/instance.ts";
-import { Network } from "./network/network.ts";
-import { InstancePlacement } from "./placement/instance-placement.ts";
-import { StoragePool } from "./pool/storage-pool.ts";
-import { ProfileDevices } from "./profile/profile-devices.ts";
+import { warmImage } from "./image/warm-image.ts";
+import { instance } from "./instance/instance.ts";
+import { network } from "./network/network.ts";
+import { instancePlacement } from "./placement/instance-placement.ts";
+import { storagePool } from "./pool/storage-pool.ts";
+import { profileDevices } from "./profile/profile-devices.ts";
 import type { DynamicProvider } from "./pulumi/provider.ts";
 import type { Kind } from "./pulumi/shim.ts";
 
@@ -20,6 +20,7 @@ export {
   PoolName,
   WORKER_POOL,
 } from "./common/names.ts";
+export { hostFingerprint } from "./host/fingerprint.ts";
 export { mountsRefusal } from "./host/foreign-mounts.ts";
 export type { HostLook, PoolLook, ProfileLook } from "./host/look.ts";
 export { type LookOptions, lookAtHost } from "./host/look-at-host.ts";
@@ -51,15 +52,14 @@ export { poolContents, poolFactsOf, poolHolds, poolWorldOf } from "./pool/facts.
 export { profileNeeds } from "./profile/needs.ts";
 export { creationRefusal } from "./project/limits.ts";
 export { progressFor } from "./pulumi/progress.ts";
-export { Instance, InstancePlacement, Network, ProfileDevices, StoragePool, WarmImage };
 
 const RESOURCES: Record<Kind, { readonly provider: DynamicProvider }> = {
-  Instance,
-  InstancePlacement,
-  Network,
-  ProfileDevices,
-  StoragePool,
-  WarmImage,
+  Instance: instance,
+  InstancePlacement: instancePlacement,
+  Network: network,
+  ProfileDevices: profileDevices,
+  StoragePool: storagePool,
+  WarmImage: warmImage,
 };
 
 /** The implementation of a kind of resource; what Pulumi keeps in state calls this by name (see shim.ts). */

@@ -1,14 +1,8 @@
-import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { messageOf, VisibleError } from "@taos-hosts/providers";
-import { parseHosts } from "../config/config.ts";
-import { checkFiles } from "../config/files.ts";
-import { PROJECT_ROOT, projectName } from "../config/project.ts";
-import { Sealing } from "../config/sealing.ts";
-import { readStackConfig } from "../config/stack-config.ts";
-import { gatherFacts } from "../facts/facts.ts";
-import { hasActions, planErrors, planHosts } from "../plan/plan.ts";
+import { hasActions, planErrors } from "../plan/plan.ts";
 import { type ReportFormat, report } from "../report/report.ts";
+import { lookAtStack } from "./stack-look.ts";
 
 const FORMATS: readonly ReportFormat[] = ["text", "markdown", "json"];
 
@@ -50,12 +44,7 @@ async function main(args: string[]): Promise<number> {
   if (!(seconds > 0 && seconds <= 3_600))
     throw new VisibleError("--deadline must be a number of seconds, at most 3600.");
 
-  const given = values["config-file"];
-  const file = given === undefined ? join("stacks", `Pulumi.${values.stack}.yaml`) : resolve(given);
-  const { hosts: written, encrypted } = await readStackConfig(file, PROJECT_ROOT);
-  const hosts = new Sealing(encrypted).mark(checkFiles(parseHosts(written), PROJECT_ROOT));
-  const facts = await gatherFacts(hosts, { deadline: seconds * 1_000 });
-  const plan = planHosts(hosts, facts, { project: await projectName(), stack: values.stack });
+  const { plan } = await lookAtStack(values.stack, values["config-file"], seconds * 1_000);
   process.stdout.write(report(plan, format));
   if (planErrors(plan).length > 0) return 1;
   return hasActions(plan) ? 2 : 0;

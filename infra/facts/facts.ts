@@ -27,14 +27,17 @@ export async function gatherFacts(
 ): Promise<Record<string, HostFacts>> {
   const { deadline = LOOK_DEADLINE, sizes = true, signal } = options;
   const looked = Object.values(hosts).map(async (host): Promise<[string, HostFacts]> => {
+    const named = (names: readonly string[]): { name: string; project: string }[] =>
+      names.map((name) => ({
+        name,
+        project: (host.containers[name] ?? host.agents[name])?.project ?? host.project,
+      }));
     try {
       const look = await lookAtHost(clientFor(host.connection), {
         deadline,
         sizes,
-        undo: host.optIn.undo.map((name) => ({
-          name,
-          project: (host.containers[name] ?? host.agents[name])?.project ?? host.project,
-        })),
+        undo: named(host.optIn.undo),
+        moving: named(host.optIn.migrate),
         // Owner and pool are not compared.
         changesOf: agentChanges(
           Object.entries(host.agents).map(([name, agent]) => ({

@@ -1,17 +1,14 @@
 import { relative } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
+import { type HostConnection, type ImageSource, ownerMark, type PoolDecision } from "@taos-hosts/providers";
 import {
-  type HostConnection,
-  type ImageSource,
   Instance,
   InstancePlacement,
   Network,
-  ownerMark,
-  type PoolDecision,
   ProfileDevices,
   StoragePool,
   WarmImage,
-} from "@taos-hosts/providers";
+} from "@taos-hosts/providers/resources";
 import { instanceArgs } from "../config/agent-args.ts";
 import type { AgentConfig, HostConfig } from "../config/config.ts";
 import type { Sealing } from "../config/sealing.ts";

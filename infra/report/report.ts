@@ -28,7 +28,7 @@ const COLUMNS = ["container", "pool", "prot.", "size", "snap.", "what would happ
 /** Cells of one row. */
 function cells(row: ContainerRow): string[] {
   const state = row.status === "Running" ? "" : ` (${row.status.toLowerCase()})`;
-  const total = row.bytes === null ? "?" : formatBytes(row.bytes + (row.snapshotBytes ?? 0));
+  const total = row.bytes === null ? "-" : formatBytes(row.bytes + (row.snapshotBytes ?? 0));
   return [
     `${row.name}${state}`,
     row.driver === "" ? row.pool : `${row.pool} (${row.driver})`,

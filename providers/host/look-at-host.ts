@@ -24,6 +24,8 @@ export interface LookOptions {
   deadline: number;
   /** Measure instance volumes on `dir` pools (du); takes time on slow media. */
   sizes: boolean;
+  /** Containers that are to move: they are measured on `btrfs` pools, too. */
+  moving?: readonly { project: string; name: string }[];
   /** Containers of which it is counted what was written since their migration. */
   undo?: readonly { project: string; name: string }[];
   /** What `up` changes in place on an instance, without secrets; nothing where it is no agent of the config. */
@@ -83,7 +85,7 @@ export async function lookAtHost(client: IncusClient, options: LookOptions): Pro
   if (files && options.undo)
     await addWrittenSince(looks, files, options.undo, Math.max(1, until - Date.now()));
   if (files && options.sizes)
-    await measureInstances(looks, poolLooks, files, Math.max(1, until - Date.now()));
+    await measureInstances(looks, poolLooks, files, options.moving ?? [], Math.max(1, until - Date.now()));
   return {
     server: {
       name: server.environment?.server_name ?? "",

@@ -3,20 +3,22 @@ import type { PoolLook } from "./look.ts";
 import type { InstanceLook } from "./look-instance.ts";
 
 /**
- * Fills in what the containers on `dir` and `btrfs` pools occupy, by one du over all of them. Those that are not
- * measured within the deadline (ms) stay unknown. On `btrfs` blocks that are shared with the image count, and snapshots
- * stay unknown: most of their blocks are the container's.
+ * Fills in what the containers on `dir` pools occupy, and those on `btrfs` pools that are to move, by one du over all of
+ * them. Those that are not measured within the deadline (ms) stay unknown. On `btrfs` blocks that are shared with the
+ * image count, and snapshots stay unknown: most of their blocks are the container's.
  */
 export async function measureInstances(
   instances: InstanceLook[],
   pools: readonly PoolLook[],
   files: HostFiles,
+  moving: readonly { project: string; name: string }[],
   deadline: number,
 ): Promise<void> {
   const drivers = new Map(pools.map(({ name, driver }) => [name, driver]));
   const wanted = instances.flatMap((instance) => {
     const driver = drivers.get(instance.root?.pool ?? "");
-    if ((driver !== "dir" && driver !== "btrfs") || instance.type !== "container") return [];
+    const moves = moving.some(({ project, name }) => project === instance.project && name === instance.name);
+    if (!(driver === "dir" || (driver === "btrfs" && moves)) || instance.type !== "container") return [];
     const segments = volumeSegments(instance.root?.pool ?? "", instance.project, instance.name);
     const [parent, name, , directory] = segments;
     const snapshots = [parent ?? "", name ?? "", "containers-snapshots", directory ?? ""];

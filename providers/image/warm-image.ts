@@ -26,10 +26,10 @@ import { shared } from "../incus/shared.ts";
 import { OWNER_KEY } from "../marks/keys.ts";
 import { isOfSameStack } from "../marks/ownership.ts";
 import { isCopyOnWrite } from "../pool/decision.ts";
+import { defineResource } from "../pulumi/definition.ts";
 import { changedFields } from "../pulumi/drift.ts";
 import { CommonArgs, type CommonState, type Lifecycle } from "../pulumi/lifecycle.ts";
 import { progressFor } from "../pulumi/progress.ts";
-import { defineResource } from "../pulumi/resource.ts";
 import { downloadImage, sha256OfFile } from "./download.ts";
 
 /** Importing and unpacking some 500 MB take minutes on an SD card; gz and xz unpack on one core. */
@@ -345,9 +345,7 @@ const lifecycle: Lifecycle<WarmImageArgs, WarmImageState> = {
   },
 };
 
-/** See {@link WarmImageArgs}. Outputs: see its state. */
-export const WarmImage = defineResource("WarmImage", WarmImageArgs, lifecycle, [
+export const warmImage = defineResource("WarmImage", WarmImageArgs, lifecycle, [
   "fingerprint",
   "warmFingerprint",
 ]);
-export type WarmImage = InstanceType<typeof WarmImage>;

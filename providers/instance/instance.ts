@@ -17,10 +17,10 @@ import { BEING_REPLACED, IMAGE_KEY, STAGE_KEY } from "../marks/keys.ts";
 import { ownershipOf } from "../marks/ownership.ts";
 import { parkedNamesOf } from "../parking/parked.ts";
 import { isMoveWanted, NO_OPT_INS, place, type Whereabouts, whereaboutsOf } from "../placement/placement.ts";
+import { defineResource } from "../pulumi/definition.ts";
 import { changedFields } from "../pulumi/drift.ts";
 import { type CommonState, type Lifecycle, PartialFailure } from "../pulumi/lifecycle.ts";
 import { progressFor } from "../pulumi/progress.ts";
-import { defineResource } from "../pulumi/resource.ts";
 import { driftOf, filesNotAsMarked } from "./changes.ts";
 import { InstanceArgs, wantedConfig, wantedDevices } from "./config.ts";
 import { finishInstance, isUnstarted, type Made, makeInstance } from "./creation.ts";
@@ -379,12 +379,10 @@ const lifecycle: Lifecycle<InstanceArgs, InstanceState> = {
   },
 };
 
-/** See {@link InstanceArgs}. Outputs: see its state. */
-export const Instance = defineResource(
+export const instance = defineResource(
   "Instance",
   InstanceArgs,
   lifecycle,
   ["name", "ipv4", "uuid"],
   ["environment", "files"],
 );
-export type Instance = InstanceType<typeof Instance>;

@@ -11,10 +11,10 @@ import { shared } from "../incus/shared.ts";
 import { OWNER_KEY, RELEASED_KEY } from "../marks/keys.ts";
 import { isReleased, ownershipOf } from "../marks/ownership.ts";
 import { profileNeeds, profileUseOf } from "../profile/needs.ts";
+import { defineResource } from "../pulumi/definition.ts";
 import { changedFields, configDrift } from "../pulumi/drift.ts";
 import { CommonArgs, type CommonState, type Lifecycle } from "../pulumi/lifecycle.ts";
 import { progressFor } from "../pulumi/progress.ts";
-import { defineResource } from "../pulumi/resource.ts";
 import { freeSubnet } from "./subnet.ts";
 
 /**
@@ -163,6 +163,4 @@ const lifecycle: Lifecycle<NetworkArgs, NetworkState> = {
   },
 };
 
-/** See {@link NetworkArgs}. Outputs: see its state. */
-export const Network = defineResource("Network", NetworkArgs, lifecycle, ["name", "adopted"]);
-export type Network = InstanceType<typeof Network>;
+export const network = defineResource("Network", NetworkArgs, lifecycle, ["name", "adopted"]);

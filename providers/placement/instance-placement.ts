@@ -6,6 +6,7 @@ import { listInstances } from "../incus/instances.ts";
 import type { Instance } from "../incus/schemas.ts";
 import { shared } from "../incus/shared.ts";
 import { parkedNamesOf, removeParked } from "../parking/parked.ts";
+import { defineResource } from "../pulumi/definition.ts";
 import {
   CommonArgs,
   type CommonState,
@@ -14,7 +15,6 @@ import {
   PartialFailure,
 } from "../pulumi/lifecycle.ts";
 import { progressFor } from "../pulumi/progress.ts";
-import { defineResource } from "../pulumi/resource.ts";
 import { isMoveWanted, PlacementOptIns, place, type Whereabouts, whereaboutsOf } from "./placement.ts";
 
 /**
@@ -148,11 +148,9 @@ async function bring(
   return now();
 }
 
-/** See {@link InstancePlacementArgs}. Outputs: see its state. */
-export const InstancePlacement = defineResource("InstancePlacement", InstancePlacementArgs, lifecycle, [
+export const instancePlacement = defineResource("InstancePlacement", InstancePlacementArgs, lifecycle, [
   "pool",
   "status",
   "inheritsRoot",
   "parked",
 ]);
-export type InstancePlacement = InstanceType<typeof InstancePlacement>;

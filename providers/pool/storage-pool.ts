@@ -14,10 +14,10 @@ import type { StoragePool as LivePool } from "../incus/schemas.ts";
 import { shared } from "../incus/shared.ts";
 import { OWNER_KEY, RELEASED_KEY } from "../marks/keys.ts";
 import { isReleased, ownershipOf } from "../marks/ownership.ts";
+import { defineResource } from "../pulumi/definition.ts";
 import { changedFields, configDrift } from "../pulumi/drift.ts";
 import { CommonArgs, type CommonState, type Lifecycle } from "../pulumi/lifecycle.ts";
 import { progressFor } from "../pulumi/progress.ts";
-import { defineResource } from "../pulumi/resource.ts";
 import { type PoolWorld, servingPool, settleWish } from "./choice.ts";
 import {
   decidePool,
@@ -380,11 +380,9 @@ const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
   },
 };
 
-/** See {@link StoragePoolArgs}. Outputs: see its state. */
-export const StoragePool = defineResource("StoragePool", StoragePoolArgs, lifecycle, [
+export const storagePool = defineResource("StoragePool", StoragePoolArgs, lifecycle, [
   "pool",
   "effectiveDriver",
   "adopted",
   "left",
 ]);
-export type StoragePool = InstanceType<typeof StoragePool>;

@@ -9,10 +9,10 @@ import type { Profile } from "../incus/schemas.ts";
 import { listProjects } from "../incus/server.ts";
 import { shared } from "../incus/shared.ts";
 import { addedDevices, DEVICES_KEY } from "../marks/keys.ts";
+import { defineResource } from "../pulumi/definition.ts";
 import { changedFields } from "../pulumi/drift.ts";
 import { CommonArgs, type CommonState, type Lifecycle } from "../pulumi/lifecycle.ts";
 import { progressFor } from "../pulumi/progress.ts";
-import { defineResource } from "../pulumi/resource.ts";
 import { profileNeeds, profileUseOf } from "./needs.ts";
 
 /**
@@ -218,9 +218,7 @@ const lifecycle: Lifecycle<ProfileDevicesArgs, ProfileDevicesState> = {
   },
 };
 
-/** See {@link ProfileDevicesArgs}. Outputs: see its state. */
-export const ProfileDevices = defineResource("ProfileDevices", ProfileDevicesArgs, lifecycle, [
+export const profileDevices = defineResource("ProfileDevices", ProfileDevicesArgs, lifecycle, [
   "rootPool",
   "inheriting",
 ]);
-export type ProfileDevices = InstanceType<typeof ProfileDevices>;

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { park, unpark } from "../../../providers/parking/parked.ts";
-import { InstancePlacement } from "../../../providers/placement/instance-placement.ts";
+import { instancePlacement } from "../../../providers/placement/instance-placement.ts";
 import type { IncusDaemon } from "../../testbed/daemon.ts";
 import { recordEvents } from "../../testbed/events.ts";
 import {
@@ -40,17 +40,17 @@ function argsFor(name: string, change: Record<string, unknown> = {}): Record<str
 /** What `up` does with one placement: diff, and update where it reports changes. */
 async function up(name: string, before: Outs, change: Record<string, unknown>): Promise<Outs> {
   const news = argsFor(name, change);
-  const { changes } = await InstancePlacement.provider.diff(`default/${name}`, before, news);
+  const { changes } = await instancePlacement.provider.diff(`default/${name}`, before, news);
   if (!changes) return before;
-  return (await InstancePlacement.provider.update(`default/${name}`, before, news)).outs as Outs;
+  return (await instancePlacement.provider.update(`default/${name}`, before, news)).outs as Outs;
 }
 
 async function create(name: string, change: Record<string, unknown> = {}): Promise<Outs> {
-  return (await InstancePlacement.provider.create(argsFor(name, change))).outs as Outs;
+  return (await instancePlacement.provider.create(argsFor(name, change))).outs as Outs;
 }
 
 async function refresh(name: string, before: Outs): Promise<Outs> {
-  return (await InstancePlacement.provider.read(`default/${name}`, before)).props as Outs;
+  return (await instancePlacement.provider.read(`default/${name}`, before)).props as Outs;
 }
 
 const namesOf = async (): Promise<string[]> =>
@@ -63,7 +63,7 @@ it("writes nothing without an opt-in, and nothing when it is forgotten", async (
   expect(outs).toMatchObject({ pool: "default", inheritsRoot: true, parked: [] });
   expect(JSON.stringify(outs)).not.toContain("secret");
   expect(await up("mary", await refresh("mary", outs), {})).toMatchObject({ pool: "default" });
-  await InstancePlacement.provider.delete("default/mary", outs);
+  await instancePlacement.provider.delete("default/mary", outs);
   await record.stop();
   expect(record.lifecycle()).toEqual([]);
 });
@@ -86,7 +86,7 @@ it("pins a root that a profile gives, without a stop", async () => {
   const [mary] = await show(daemon);
   expect(mary?.devices["root"]).toEqual({ type: "disk", path: "/", pool: "default" });
   expect(
-    (await InstancePlacement.provider.diff("default/mary", outs, argsFor("mary", { pinRoot: true }))).changes,
+    (await instancePlacement.provider.diff("default/mary", outs, argsFor("mary", { pinRoot: true }))).changes,
   ).toBe(false);
 });
 
@@ -106,7 +106,7 @@ it("migrates, keeps the parked source through a restart, and removes it when tol
   expect(await namesOf()).toEqual(["mary Running", `${parked} Stopped`]);
   const files = await manifestsOf(daemon, "cow", "mary", ["before"]);
 
-  await InstancePlacement.provider.delete("default/mary", moved);
+  await instancePlacement.provider.delete("default/mary", moved);
   await daemon.restart();
   expect(await namesOf()).toEqual(["mary Running", `${parked} Stopped`]);
 
@@ -122,9 +122,9 @@ it("removes no parked source that may be all there is", async () => {
   await makeContainer(daemon, "mary");
   const moved = await up("mary", await create("mary"), { migrate: true });
   await daemon.incus("delete", "--force", "mary");
-  expect((await InstancePlacement.provider.read("default/mary", moved)).id).toBe("");
+  expect((await instancePlacement.provider.read("default/mary", moved)).id).toBe("");
   await expect(
-    InstancePlacement.provider.update("default/mary", moved, argsFor("mary", { removeParked: true })),
+    instancePlacement.provider.update("default/mary", moved, argsFor("mary", { removeParked: true })),
   ).rejects.toThrow(/There is no container "mary".*Its parked source "mary-parked-/);
   expect(await namesOf()).toEqual([`${moved.parked[0]} Stopped`]);
 });

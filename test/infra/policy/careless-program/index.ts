@@ -1,5 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
-import { Instance } from "@taos-hosts/providers";
+import { Instance } from "@taos-hosts/providers/resources";
 
 /** A Host that found the protected container iris on its host and does not declare it. */
 class CarelessHost extends pulumi.ComponentResource {

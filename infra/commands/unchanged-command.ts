@@ -1,0 +1,75 @@
+/**
+ * `unchanged-command.ts --stack NAME --config-file FILE`: before an `up` of `npm run`. Exits 0 with a report where Pulumi
+ * would find nothing to do; else 3, in silence: Pulumi finds out what, and says so. Both are read-only.
+ */
+import { statSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { clientFor, hostFingerprint } from "@taos-hosts/providers";
+import { instanceArgs } from "../config/agent-args.ts";
+import type { HostConfig } from "../config/config.ts";
+import { PROJECT_ROOT } from "../config/project.ts";
+import { hasActions, planErrors } from "../plan/plan.ts";
+import { report } from "../report/report.ts";
+import { fingerprintOfRun, isUnchanged, rememberLook } from "../run/last-look.ts";
+import { lookAtStack } from "./stack-look.ts";
+
+/** What `up` runs: a change of it may change what it does. */
+const PROGRAM = ["infra", "providers", "Pulumi.yaml", "package-lock.json"];
+/** Pulumi has to run. */
+const GO_ON = 3;
+/** Milliseconds for each host. A slow one is for Pulumi's run, which says that it is. */
+const LOOK_DEADLINE = 10_000;
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({ options: { stack: { type: "string" }, "config-file": { type: "string" } } });
+  const { stack = "local" } = values;
+  const { project, hosts, plan } = await lookAtStack(stack, values["config-file"], LOOK_DEADLINE);
+  if (hasActions(plan) || planErrors(plan).length > 0) return GO_ON;
+  const fingerprint = fingerprintOfRun(
+    PROGRAM.map((name) => join(PROJECT_ROOT, name)),
+    {
+      node: process.version,
+      stack: { project, stack },
+      hosts,
+      agents: Object.values(hosts).flatMap(({ agents }) => Object.values(agents).map(instanceArgs)),
+      files: Object.values(hosts).flatMap(imageStamps),
+      seen: await Promise.all(
+        Object.values(hosts).map((host) => hostFingerprint(clientFor(host.connection))),
+      ),
+    },
+  );
+  const state = {
+    backend: join(PROJECT_ROOT, ".state/backend"),
+    project,
+    stack,
+    directory: join(PROJECT_ROOT, ".state/looks"),
+  };
+  if (isUnchanged(state, fingerprint)) {
+    process.stdout.write(
+      `${report(plan, "text")}\nUnchanged: config, program, hosts and state are as the last run left them. "npm run up -- --full" runs Pulumi all the same.\n`,
+    );
+    return 0;
+  }
+  rememberLook(state, fingerprint);
+  return GO_ON;
+}
+
+/** Path, size and time of each file that an image comes from: too big to be read each time. */
+function imageStamps({ images }: HostConfig): string[] {
+  return images.flatMap(({ source }) => {
+    if (!source || "url" in source) return [];
+    const files = "file" in source ? [source.file] : [source.metadata, source.rootfs];
+    return files.map((file) => `${file} ${statSync(file).size} ${statSync(file).mtimeMs}`);
+  });
+}
+
+main().then(
+  (code) => {
+    // Connections to the hosts are kept alive; nothing is left to wait for.
+    process.exitCode = code;
+    process.stdout.write("", () => process.exit(code));
+  },
+  // What is wrong, Pulumi's run tells with the words of the program.
+  () => process.exit(GO_ON),
+);
