@@ -1,17 +1,9 @@
-import { type HostConnection, type ImageSource, VisibleError } from "@taos-hosts/providers";
+import { type HostConnection, VisibleError } from "@taos-hosts/providers";
+import type { ImageConfig } from "./image-schema.ts";
 import { type ConfigIssue, hostIssues } from "./rules.ts";
 import { HostName, HostSchema, type ParsedHost } from "./schema.ts";
 import { HOSTS_KEY } from "./stack-yaml.ts";
 import { configPath } from "./text.ts";
-
-/**
- * One image to keep warm. Without a source it must be in the host's image store. Paths are as written until
- * `checkFiles` made them absolute.
- */
-export interface ImageConfig {
-  alias: string;
-  source?: ImageSource;
-}
 
 /** An existing container and what may be done to it. Times in ms. */
 export type ContainerConfig = Omit<ParsedHost["containers"][string], "project"> & { project: string };
