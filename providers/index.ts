@@ -28,7 +28,7 @@ export type { DeviceLook, InstanceLook } from "./host/look-instance.ts";
 export { type PoolSizes, realSize } from "./host/pool-sizes.ts";
 export { keptSourceOf } from "./host/written.ts";
 export { downloadImage } from "./image/download.ts";
-export { checkImageFiles, type ImageSource } from "./image/warm-image.ts";
+export { checkImageFiles, ImageSource } from "./image/warm-image.ts";
 export { clientFor, type IncusClient } from "./incus/client.ts";
 export { HostConnection } from "./incus/connection.ts";
 export { aliasedImages, aliasesOf, imageNamed, imageStore } from "./incus/image-store.ts";

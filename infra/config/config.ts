@@ -1,17 +1,10 @@
-import { type HostConnection, type ImageSource, VisibleError } from "@taos-hosts/providers";
+import { type HostConnection, VisibleError } from "@taos-hosts/providers";
+import type { ImageConfig } from "./image-schema.ts";
+import { mapValues } from "./map-values.ts";
 import { type ConfigIssue, hostIssues } from "./rules.ts";
 import { HostName, HostSchema, type ParsedHost } from "./schema.ts";
 import { HOSTS_KEY } from "./stack-yaml.ts";
 import { configPath } from "./text.ts";
-
-/**
- * One image to keep warm. Without a source it must be in the host's image store. Paths are as written until
- * `checkFiles` made them absolute.
- */
-export interface ImageConfig {
-  alias: string;
-  source?: ImageSource;
-}
 
 /** An existing container and what may be done to it. Times in ms. */
 export type ContainerConfig = Omit<ParsedHost["containers"][string], "project"> & { project: string };
@@ -120,10 +113,10 @@ const TYPES: Record<string, string> = {
 
 function settle(name: string, host: ParsedHost): HostConfig {
   const { connection, tls, project, pool, bridge, optIn, migrateParallel } = host;
-  const inProject = <T extends { project?: string | undefined }>(entries: Record<string, T>) =>
-    Object.fromEntries(
-      Object.entries(entries).map(([key, entry]) => [key, { ...entry, project: entry.project ?? project }]),
-    );
+  const inProject = <T extends { project?: string | undefined }>(entry: T) => ({
+    ...entry,
+    project: entry.project ?? project,
+  });
   const listed = new Set(host.images.map(({ alias }) => alias));
   const named = new Set(Object.values(host.agents).map(({ image }) => image));
   const extra = [...named].filter((alias) => !listed.has(alias));
@@ -134,8 +127,8 @@ function settle(name: string, host: ParsedHost): HostConfig {
     pool,
     bridge,
     images: [...host.images, ...extra.map((alias): ImageConfig => ({ alias }))],
-    containers: inProject(host.containers),
-    agents: inProject(host.agents),
+    containers: mapValues(host.containers, inProject),
+    agents: mapValues(host.agents, inProject),
     optIn,
     migrateParallel,
   };

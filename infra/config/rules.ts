@@ -1,5 +1,5 @@
-import { formatBytes, LEAST_LOOP_SIZE, nearestNames } from "@taos-hosts/providers";
-import { ContainerName, type ParsedHost } from "./schema.ts";
+import { formatBytes, InstanceName, LEAST_LOOP_SIZE, nearestNames } from "@taos-hosts/providers";
+import type { ParsedHost } from "./schema.ts";
 import { quote } from "./text.ts";
 
 /** One thing wrong with the config. `path` is below the host. Reasons never hold values of `environment` or `files`. */
@@ -26,7 +26,7 @@ function nameIssues(host: ParsedHost): ConfigIssue[] {
   const issues: ConfigIssue[] = [];
   for (const section of ["containers", "agents"] as const) {
     for (const name of Object.keys(host[section])) {
-      const parsed = ContainerName.safeParse(name);
+      const parsed = InstanceName.safeParse(name);
       if (!parsed.success)
         issues.push({ path: [section, name], reason: `a name ${parsed.error.issues[0]?.message ?? ""}` });
     }

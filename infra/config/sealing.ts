@@ -1,4 +1,5 @@
 import type { HostConfig } from "./config.ts";
+import { mapValues } from "./map-values.ts";
 
 /** What of a host's config is encrypted, by path: it stays a secret wherever it goes. */
 export class Sealing {
@@ -24,8 +25,4 @@ export class Sealing {
       }),
     }));
   }
-}
-
-function mapValues<T>(record: Record<string, T>, change: (value: T, key: string) => T): Record<string, T> {
-  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, change(value, key)]));
 }

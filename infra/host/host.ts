@@ -1,6 +1,5 @@
-import { relative } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
-import { type HostConnection, type ImageSource, ownerMark, type PoolDecision } from "@taos-hosts/providers";
+import { ownerMark } from "@taos-hosts/providers";
 import {
   Instance,
   InstancePlacement,
@@ -10,12 +9,17 @@ import {
   WarmImage,
 } from "@taos-hosts/providers/resources";
 import { instanceArgs } from "../config/agent-args.ts";
-import type { AgentConfig, HostConfig } from "../config/config.ts";
+import type { HostConfig } from "../config/config.ts";
+import { mapValues } from "../config/map-values.ts";
+import { withImagePaths, withTlsPaths } from "../config/paths.ts";
 import type { Sealing } from "../config/sealing.ts";
 import { bridgeWish } from "../plan/bridge-wish.ts";
 import { type HostPlan, planErrors } from "../plan/plan.ts";
 import { poolWishes } from "../plan/pool-wishes.ts";
 import { orEmpty } from "./failed-resources.ts";
+import { isPlacementNamed, placementArgs } from "./placement-args.ts";
+import { portable } from "./portable.ts";
+import { sealed, sealedIf } from "./secret-args.ts";
 
 /** What a host's resources need beside its config. */
 export interface HostContext {
@@ -50,50 +54,48 @@ export class Host extends pulumi.ComponentResource {
 
   constructor(config: HostConfig, context: HostContext, opts?: pulumi.ComponentResourceOptions) {
     super("taos-hosts:infra:Host", config.name, {}, opts);
-    const { sealing } = context;
-    const isHostSecret = ["connection", "tls"].some((key) => sealing.holds(config.name, key));
-    const host = isHostSecret ? pulumi.secret(portable(config.connection)) : portable(config.connection);
-    const errors = planErrors({ hosts: [context.plan] });
-    const hold = errors.length > 0 ? { hold: errors.join("\n") } : {};
+    const { plan } = context;
+    const isSealed = (...path: string[]): boolean => context.sealing.holds(config.name, ...path);
+    const host = sealedIf(
+      isSealed("connection") || isSealed("tls"),
+      withTlsPaths(config.connection, portable),
+    );
+    const hold = planErrors({ hosts: [plan] }).join("\n") || undefined;
     const common = (name: string) => ({
       host,
       owner: ownerMark(context.project, context.stack, config.name, name),
-      ...hold,
+      hold,
     });
     const named = (name: string): string => `${config.name}/${name}`;
-    const after = (...dependsOn: pulumi.Resource[]): pulumi.CustomResourceOptions => ({
-      parent: this,
-      dependsOn,
-    });
+    const after = (...dependsOn: pulumi.Resource[]) => ({ parent: this, dependsOn });
 
     const { optIn } = config;
     // Of a host that does not answer nothing is known: its second pool is declared, since what is left out is deleted.
-    const { unreachable, pool } = context.plan;
-    const wishes = poolWishes(config, unreachable !== null || pool.cowDecision !== null);
+    const wishes = poolWishes(config, plan.unreachable !== null || plan.pool.cowDecision !== null);
     const mainPool = new StoragePool(
       named(wishes.main.name),
-      { ...common(wishes.main.name), ...wishes.main, ...expectation(context.plan.pool.decision) },
+      { ...common(wishes.main.name), ...wishes.main, expect: plan.pool.decision?.action },
       { parent: this },
     );
-    const cowPool = wishes.cow
-      ? new StoragePool(
-          named(wishes.cow.name),
-          { ...common(wishes.cow.name), ...wishes.cow, ...expectation(context.plan.pool.cowDecision) },
-          after(mainPool),
-        )
-      : undefined;
+    const cowPool =
+      wishes.cow &&
+      new StoragePool(
+        named(wishes.cow.name),
+        { ...common(wishes.cow.name), ...wishes.cow, expect: plan.pool.cowDecision?.action },
+        after(mainPool),
+      );
     const serving = cowPool ?? mainPool;
 
     // A dir pool with content: bridge and profile are left alone too, until a migration is opted in.
-    const leave = cowPool ? {} : { leave: mainPool.left };
+    const leave = cowPool ? undefined : mainPool.left;
     const bridge = bridgeWish(config);
     const network = new Network(
       named(bridge.name),
-      { ...common(bridge.name), ...bridge, ...leave },
+      { ...common(bridge.name), ...bridge, leave },
       after(mainPool),
     );
 
-    const areImagesSecret = sealing.holds(config.name, "images");
+    const areImagesSecret = isSealed("images");
     const images = config.images.map(
       ({ alias, source }) =>
         new WarmImage(
@@ -103,41 +105,28 @@ export class Host extends pulumi.ComponentResource {
             alias,
             project: config.project,
             pool: serving.pool,
-            ...(source
-              ? { source: areImagesSecret ? pulumi.secret(portableSource(source)) : portableSource(source) }
-              : {}),
+            source: source && sealedIf(areImagesSecret, withImagePaths(source, portable)),
           },
-          { ...after(serving), ...(areImagesSecret ? { additionalSecretOutputs: ["source"] } : {}) },
+          { ...after(serving), additionalSecretOutputs: areImagesSecret ? ["source"] : [] },
         ),
     );
 
-    const placements = Object.entries(config.containers).map(([name, container]) => {
-      const isSecret = sealing.holds(config.name, "containers", name, "health");
-      const placement = new InstancePlacement(
+    const placements = mapValues(config.containers, (container, name) => {
+      const isSecret = isSealed("containers", name, "health");
+      const { health, ...args } = placementArgs(config, name, container, serving.pool);
+      return new InstancePlacement(
         named(name),
         {
           ...common(name),
           name,
           project: container.project,
           protected: container.protected,
-          // Named only for a container that is to move: the others' resources stay the same beside it.
-          ...(optIn.migrate.includes(name) ? { migrate: true, target: container.pool ?? serving.pool } : {}),
-          pinRoot: optIn.pinRoot.includes(name),
-          undo: optIn.undo.includes(name),
+          ...args,
           removeParked: optIn.removeParked.includes(name),
-          forceStop: optIn.forceStop.includes(name),
-          stopTimeout: container.stopTimeout,
-          migrateParallel: config.migrateParallel,
-          ...(container.health
-            ? { health: isSecret ? pulumi.secret(container.health) : container.health }
-            : {}),
+          health: sealedIf(isSecret, health),
         },
-        {
-          ...after(serving, ...images),
-          ...(isSecret ? { additionalSecretOutputs: ["health"] } : {}),
-        },
+        { ...after(serving, ...images), additionalSecretOutputs: isSecret ? ["health"] : [] },
       );
-      return [name, placement] as const;
     });
 
     const profile = new ProfileDevices(
@@ -146,99 +135,44 @@ export class Host extends pulumi.ComponentResource {
         ...common("default-profile"),
         pool: serving.pool,
         network: network.name,
-        ...leave,
-        ...(cowPool ? { repointFrom: config.pool.name ?? mainPool.pool } : {}),
-        placements: pulumi.all(
-          Object.fromEntries(placements.map(([name, placement]) => [name, whereaboutsOf(placement)])),
-        ),
+        leave,
+        repointFrom: cowPool && (config.pool.name ?? mainPool.pool),
+        placements: pulumi.all(mapValues(placements, whereaboutsOf)),
       },
-      after(serving, network, ...placements.map(([, placement]) => placement)),
+      after(serving, network, ...Object.values(placements)),
     );
 
-    const agents = Object.entries(config.agents).map(([name, agent]) => {
-      const instance = new Instance(
+    const agents = mapValues(config.agents, (agent, name) => {
+      const placement = isPlacementNamed(config, name)
+        ? { placement: pulumi.output(placementArgs(config, name, agent, serving.pool)) }
+        : {};
+      return new Instance(
         named(name),
         {
           ...common(name),
           name,
           pool: serving.pool,
-          ...sealed({ ...instanceArgs(agent), ...placementArgs(config, name, agent, serving.pool) }),
+          ...sealed({ ...instanceArgs(agent), ...placement }),
           allowReplace: optIn.replace.includes(name),
           removeParked: optIn.removeParked.includes(name),
         },
         { ...after(profile, ...images), protect: agent.protected },
       );
-      return [name, instance] as const;
     });
 
     this.outputs = {
       pool: orEmpty(serving.pool),
       driver: orEmpty(serving.effectiveDriver),
       launchPool: orEmpty(profile.rootPool),
-      agents: Object.fromEntries(agents.map(([name, instance]) => [name, orEmpty(instance.ipv4)])),
-      containers: Object.fromEntries(placements.map(([name, placement]) => [name, orEmpty(placement.pool)])),
+      agents: mapValues(agents, ({ ipv4 }) => orEmpty(ipv4)),
+      containers: mapValues(placements, ({ pool }) => orEmpty(pool)),
     };
     // For the policy pack, which sees the new state only: what is on the host must still be declared.
-    this.registerOutputs({ protectedAgents: context.plan.protectedAgents });
+    this.registerOutputs({ protectedAgents: plan.protectedAgents });
   }
-}
-
-/** Opt-ins about an agent's pool; nothing where none names it, so that its resource stays the same beside others. */
-function placementArgs(
-  { optIn, migrateParallel }: HostConfig,
-  name: string,
-  { pool, health, stopTimeout }: AgentConfig,
-  serving: pulumi.Output<string>,
-) {
-  const isNamed = (names: readonly string[]): boolean => names.includes(name);
-  if (![optIn.migrate, optIn.pinRoot, optIn.undo].some(isNamed)) return {};
-  const migrate = isNamed(optIn.migrate);
-  const placement = {
-    ...(migrate ? { migrate, target: pool ?? serving } : {}),
-    ...{ pinRoot: isNamed(optIn.pinRoot), undo: isNamed(optIn.undo), forceStop: isNamed(optIn.forceStop) },
-    ...{ stopTimeout, migrateParallel, ...(health ? { health } : {}) },
-  };
-  return { placement: pulumi.output(placement) };
 }
 
 /** Where a container is and whether its root disk comes from a profile: either change may free the profile. */
 function whereaboutsOf({ pool, inheritsRoot }: InstancePlacement): pulumi.Output<string> {
   return pulumi.all([pool, inheritsRoot]).apply(([on, inherits]) => (inherits ? `${on}, by profile` : on));
-}
-
-/** Config keys of an agent that its resource has under another name. */
-const KEPT_IN: Record<string, string> = { health: "placement", pool: "placement", stopTimeout: "placement" };
-
-/** Args of an agent with those as secrets that hold anything encrypted. */
-function sealed<T extends { secretProps?: string[] }>(args: T): T {
-  const names = (args.secretProps ?? []).map((key) => KEPT_IN[key] ?? key).filter((name) => name in args);
-  const secretProps = [...new Set(names)];
-  if (secretProps.length === 0) return args;
-  const secrets = secretProps.map((name) => [name, pulumi.secret(Reflect.get(args, name))]);
-  return { ...args, ...Object.fromEntries(secrets), secretProps };
-}
-
-function expectation(decision: PoolDecision | null): { expect?: string } {
-  return decision === null ? {} : { expect: decision.action };
-}
-
-/** Paths as the provider process resolves them, from this program's directory: the same on every machine. */
-function portable(connection: HostConnection): HostConnection {
-  const { tls } = connection;
-  if (!tls) return connection;
-  const moved = Object.entries(tls).flatMap(([key, value]) =>
-    value === undefined ? [] : [[key, key.endsWith("File") ? portablePath(value) : value]],
-  );
-  return { ...connection, tls: Object.fromEntries(moved) };
-}
-
-function portableSource(source: ImageSource): ImageSource {
-  if ("url" in source) return source;
-  if ("file" in source) return { ...source, file: portablePath(source.file) };
-  return { metadata: portablePath(source.metadata), rootfs: portablePath(source.rootfs) };
-}
-
-function portablePath(path: string): string {
-  const fromHere = relative(process.cwd(), path);
-  return fromHere.startsWith("../../") ? path : fromHere;
 }

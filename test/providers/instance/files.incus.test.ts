@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { agentFiles } from "../../../infra/config/agent-files.ts";
+import { agentFiles } from "../../../infra/config/agent-args.ts";
 import { type IncusDaemon, startDaemon } from "../../testbed/daemon.ts";
 import { startProxy } from "../../testbed/faulty-proxy.ts";
 import { setUpHost } from "../../testbed/host-setup.ts";
