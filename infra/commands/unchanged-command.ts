@@ -1,9 +1,10 @@
 /**
- * `unchanged-command.ts --stack NAME --config-file FILE`: before an `up` of `npm run`. Exits 0 with a report where Pulumi
- * would find nothing to do; else 3, in silence: Pulumi finds out what, and says so. Both are read-only.
+ * `unchanged-command.ts --stack NAME --config-file FILE`: before an `up` of `npm run` on a state in files. Exits 0 with a
+ * report where Pulumi would find nothing to do; else 3, in silence: Pulumi finds out what, and says so.
  */
 import { statSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { clientFor, hostFingerprint } from "@taos-hosts/providers";
 import { instanceArgs } from "../config/agent-args.ts";
@@ -39,12 +40,8 @@ async function main(): Promise<number> {
       ),
     },
   );
-  const state = {
-    backend: join(PROJECT_ROOT, ".state/backend"),
-    project,
-    stack,
-    directory: join(PROJECT_ROOT, ".state/looks"),
-  };
+  const backend = fileURLToPath(process.env["PULUMI_BACKEND_URL"] ?? "");
+  const state = { backend, project, stack, directory: join(backend, "../looks") };
   if (isUnchanged(state, fingerprint)) {
     process.stdout.write(
       `${report(plan, "text")}\nUnchanged: config, program, hosts and state are as the last run left them. "npm run up -- --full" runs Pulumi all the same.\n`,
