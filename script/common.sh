@@ -54,6 +54,11 @@ use_environment() {
   export PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER=${PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER:-true}
   # Half of what a run costs is Node compiling the same modules: the language host, the provider and the plan share these.
   export NODE_COMPILE_CACHE=${NODE_COMPILE_CACHE:-$state_dir/compile-cache}
+  # Once, however often this is sourced.
+  case ${NODE_OPTIONS:-} in
+    *lazy-sdk.cjs*) ;;
+    *) export NODE_OPTIONS="${NODE_OPTIONS:+$NODE_OPTIONS }--require=\"$project_root/script/lazy-sdk.cjs\"" ;;
+  esac
   # Everything Pulumi runs is here already: no look outside.
   export PULUMI_SKIP_UPDATE_CHECK=${PULUMI_SKIP_UPDATE_CHECK:-true}
   export PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION=${PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION:-true}

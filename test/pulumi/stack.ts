@@ -106,6 +106,7 @@ export class TestStack {
       PULUMI_DEBUG_COMMANDS: "true",
       XDG_CACHE_HOME: join(dir, "cache"),
       NODE_COMPILE_CACHE: join(projectRoot, ".state/compile-cache"),
+      NODE_OPTIONS: `--require=${join(projectRoot, "script/lazy-sdk.cjs")}`,
       ...(process.env["PULUMI_HOME"] === undefined ? {} : { PULUMI_HOME: process.env["PULUMI_HOME"] }),
       ...env,
     };
