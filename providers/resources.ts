@@ -48,7 +48,7 @@ function resourceClass<Schema extends z.ZodType, State, Output extends keyof Sta
   return Resource as unknown as ResourceClass<Schema, State, Output>;
 }
 
-/** See `StoragePoolArgs` in pool/storage-pool.ts. */
+/** See `StoragePoolArgs` in pool/pool-args.ts. */
 export const StoragePool = resourceClass(storagePool);
 export type StoragePool = InstanceType<typeof StoragePool>;
 /** See `NetworkArgs` in network/network.ts. */

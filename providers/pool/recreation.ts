@@ -39,7 +39,7 @@ export interface Recreation {
   size: number | undefined;
   source: string;
   owner: string;
-  description: string | undefined;
+  description?: string | undefined;
 }
 
 /** A recreation that a killed run left unfinished, or undefined. */

@@ -1,218 +1,28 @@
-import { z } from "zod";
-import { incusSize } from "../common/bytes.ts";
 import { VisibleError } from "../common/errors.ts";
-import { PoolName } from "../common/names.ts";
 import { openHostFiles } from "../host/files.ts";
 import { lookAtHost } from "../host/look-at-host.ts";
 import { readPoolSizes } from "../host/pool-sizes.ts";
-import type { IncusClient, Versioned } from "../incus/client.ts";
 import { withLock } from "../incus/lock.ts";
-import { createPool, deletePool, findPool, listPools, patchPool } from "../incus/pools.ts";
-import { listProfiles } from "../incus/profiles.ts";
-import { rootDisk } from "../incus/root-disk.ts";
+import { deletePool, findPool, listPools, patchPool } from "../incus/pools.ts";
 import type { StoragePool as LivePool } from "../incus/schemas.ts";
 import { shared } from "../incus/shared.ts";
 import { OWNER_KEY, RELEASED_KEY } from "../marks/keys.ts";
-import { isReleased, ownershipOf } from "../marks/ownership.ts";
+import { ownershipOf } from "../marks/ownership.ts";
 import { defineResource } from "../pulumi/definition.ts";
 import { changedFields, configDrift } from "../pulumi/drift.ts";
-import { CommonArgs, type CommonState, type Lifecycle } from "../pulumi/lifecycle.ts";
+import type { CheckFailure, Lifecycle } from "../pulumi/lifecycle.ts";
 import { progressFor } from "../pulumi/progress.ts";
-import { type PoolWorld, servingPool, settleWish } from "./choice.ts";
-import {
-  decidePool,
-  isCopyOnWrite,
-  LEAST_LOOP_SIZE,
-  type PoolDecision,
-  poolBlockers,
-  reasonOf,
-  type SettledWish,
-} from "./decision.ts";
+import { servingPool } from "./choice.ts";
+import { decidePool, isCopyOnWrite, type PoolDecision } from "./decision.ts";
+import { ensure, LOOK_DEADLINE, markedPool, refusal, settled } from "./ensure.ts";
 import { poolFactsOf, poolHolds } from "./facts.ts";
-import { decideGrowth, growPool } from "./growth.ts";
-import { checkLeftovers, checkServer, probeDriver, probeFreeBytes } from "./preflight.ts";
-import { abandonRecreation, findRecreation, finishRecreation, recreatePool } from "./recreation.ts";
-import { checkSourceDirectory, strangersIn } from "./source.ts";
-
-const LOOK_DEADLINE = 60_000;
-
-/**
- * A storage pool of this name, driver and source with at least this size exists. Creates it, adopts a fitting one,
- * grows it, recreates an empty `dir` pool under the same name. A pool with anything on it is never deleted.
- *
- * @example
- * new StoragePool("orange-1/default", { host, owner, name: "default" });
- * @example
- * new StoragePool("orange-1/default", { host, owner, name: "default", driver: "btrfs", source: "/dev/nvme0n1p3" });
- */
-export const StoragePoolArgs = CommonArgs.extend({
-  name: PoolName,
-  /** @default "auto": btrfs wherever the host can, zfs only where it cannot and zfs is there */
-  driver: z.enum(["auto", "btrfs", "zfs", "dir"]).default("auto"),
-  /** `loop`, a block device `/dev/…`, or a path on btrfs outside Incus' directory. @default "loop" */
-  source: z
-    .string()
-    .regex(/^(loop|\/[^\0]+)$/, "must be loop, a block device or an absolute path")
-    .refine((path) => !/^\/var\/lib\/incus(\/|$)/.test(path), "must not be inside /var/lib/incus")
-    .default("loop"),
-  /** Bytes. @default 50 GiB, or 60 % of what is free on the host if that is less */
-  size: z.number().int().min(LEAST_LOOP_SIZE, "must be at least 5 GiB").optional(),
-  description: z.string().optional(),
-  /** Use this pool itself where it is copy-on-write already; set on the second pool of a migration. */
-  insteadOf: PoolName.optional(),
-  /**
-   * The config names no pool: where the default profile's root disk is on another pool than `name`, that one serves,
-   * used or left as it is; with `insteadOf`, the second pool is that one's. @default false
-   */
-  isUnnamed: z.boolean().default(false),
-});
-export type StoragePoolArgs = z.infer<typeof StoragePoolArgs>;
-
-interface StoragePoolState extends StoragePoolArgs, CommonState {
-  /** Name of the pool that serves. */
-  pool: string;
-  effectiveDriver: string;
-  /** True where the pool was there before: then it is never deleted. */
-  adopted: boolean;
-  /** True for a `dir` pool with content: nothing is written to this host beyond what an opt-in names. */
-  left: boolean;
-  drift: string[];
-  /** What a run would do by these args; the plan's word counts for more, since args may have changed since. */
-  due?: string[];
-}
+import { decideGrowth } from "./growth.ts";
+import { StoragePoolArgs, type StoragePoolState } from "./pool-args.ts";
+import { findRecreation } from "./recreation.ts";
+import { strangersIn } from "./source.ts";
 
 /** Decisions that write something. */
 const WRITING: readonly string[] = ["create", "recreate", "grow"] satisfies PoolDecision["action"][];
-
-/** The args with the real name of the pool that they mean on this host. */
-async function settled<A extends StoragePoolArgs>(args: A, client: IncusClient): Promise<SettledWish<A>> {
-  if (!args.isUnnamed) return args;
-  const [pools, profiles] = await Promise.all([
-    shared(client, "pools", listPools),
-    shared(client, "profiles", listProfiles),
-  ]);
-  const profile = profiles.find(({ name, project }) => name === "default" && project === "default");
-  return settleWish(
-    args,
-    { pools: pools.map(markedPool), rootPool: rootDisk(profile?.devices ?? {})?.pool ?? null },
-    args.owner,
-  );
-}
-
-function markedPool({ name, driver, config }: LivePool): PoolWorld["pools"][number] {
-  return { name, driver, owner: config?.[OWNER_KEY] ?? null };
-}
-
-async function decide(args: SettledWish<StoragePoolArgs>, client: IncusClient): Promise<PoolDecision> {
-  const look = await lookAtHost(client, { deadline: LOOK_DEADLINE, sizes: false });
-  const facts = poolFactsOf(look, args);
-  const first = decidePool(args, facts);
-  const makesLoop =
-    (first.action === "create" || first.action === "recreate") &&
-    args.source === "loop" &&
-    first.driver !== "dir";
-  if (!makesLoop || facts.hostFreeBytes !== null) return first;
-  return decidePool(args, { ...facts, hostFreeBytes: await probeFreeBytes(client) });
-}
-
-function refusal(args: StoragePoolArgs, verb: string, reason: string, remedy: string): VisibleError {
-  return new VisibleError(`Refusing to ${verb} pool "${args.name}": ${reason}. ${remedy}`);
-}
-
-async function create(
-  args: StoragePoolArgs,
-  client: IncusClient,
-  decision: Extract<PoolDecision, { action: "create" }>,
-): Promise<void> {
-  const files = await openHostFiles(client);
-  await checkLeftovers(files, args.name);
-  await checkSourceDirectory(client, args.source);
-  const { driver } = decision;
-  if (!files && driver !== "dir") await probeDriver(client, driver);
-  progressFor(args.host.name, `pool ${args.name}`)(`creating ${driver} pool`);
-  await createPool(client, {
-    name: args.name,
-    driver,
-    description: args.description ?? "",
-    config: {
-      ...(args.source === "loop" || driver === "dir" ? {} : { source: args.source }),
-      ...(decision.size === undefined ? {} : { size: incusSize(decision.size) }),
-      [OWNER_KEY]: args.owner,
-    },
-  });
-}
-
-/** Looks, decides, acts. A recreation that was interrupted is finished first. */
-async function ensure(
-  given: StoragePoolArgs,
-  client: IncusClient,
-  expected?: string,
-): Promise<StoragePoolState> {
-  await checkServer(client);
-  const args = await settled(given, client);
-  const progress = progressFor(args.host.name, `pool ${args.name}`);
-  const unfinished = await findRecreation(client, args.name);
-  if (unfinished && (await isStillToRecreate(args, client))) {
-    progress("an interrupted recreation is finished");
-    await finishRecreation(client, args.name, unfinished, await openHostFiles(client), progress);
-  } else if (unfinished) {
-    progress("an interrupted recreation is taken back: the dir pool is wanted, or no longer proven empty");
-    await abandonRecreation(client, args.name, unfinished);
-  }
-  const decision = await decide(args, client);
-  const differs = expected !== undefined && expected !== decision.action && !unfinished;
-  if (differs) {
-    throw refusal(
-      args,
-      "change",
-      `the plan was to ${expected} it, but now ${decision.action} fits (${reasonOf(decision)})`,
-      "The host changed meanwhile; look at a new preview.",
-    );
-  }
-  switch (decision.action) {
-    case "create":
-      await create(args, client, decision);
-      break;
-    case "recreate": {
-      const { driver, size } = decision;
-      const { name, source, owner, description } = args;
-      await checkSourceDirectory(client, source);
-      await recreatePool(
-        client,
-        { name, driver, size, source, owner, description },
-        await openHostFiles(client),
-        progress,
-      );
-      break;
-    }
-    case "grow":
-      progress(`growing ${decision.reason}`);
-      await growPool(client, args.name, decision.size);
-      break;
-    case "leave":
-      progress(`left as it is: ${reasonOf(decision)}. ${decision.remedy}`);
-      break;
-    case "refuse":
-      throw refusal(args, "use", reasonOf(decision), decision.remedy);
-    case "adopt":
-      if (decision.remark !== undefined) progress(decision.remark);
-      break;
-    case "use-original":
-      break;
-  }
-  const pool = decision.action === "use-original" ? (args.insteadOf ?? args.name) : args.name;
-  return observe(given, client, pool, decision.action);
-}
-
-/** Since the run that was interrupted, the `dir` pool may have got content: what was proven then is proven again. */
-async function isStillToRecreate(args: StoragePoolArgs, client: IncusClient): Promise<boolean> {
-  const look = await lookAtHost(client, { deadline: LOOK_DEADLINE, sizes: false });
-  const { pool } = poolFactsOf(look, args);
-  if (pool?.driver !== "dir") return true;
-  return (
-    args.driver !== "dir" && pool.contents.leftovers !== null && poolBlockers(pool.contents).length === 0
-  );
-}
 
 function servedBy(
   pools: readonly LivePool[],
@@ -227,40 +37,9 @@ function servedBy(
   };
 }
 
-async function existing(client: IncusClient, pool: string): Promise<Versioned<LivePool>> {
-  const found = await findPool(client, pool);
-  if (!found) throw new VisibleError(`Pool "${pool}" vanished while it was worked on. Run up again.`);
-  return found;
-}
-
-async function observe(
-  args: StoragePoolArgs,
-  client: IncusClient,
-  pool: string,
-  action: PoolDecision["action"],
-): Promise<StoragePoolState> {
-  const found = await existing(client, pool);
-  const ours = action !== "use-original" && ownershipOf(found.value.config ?? {}, args.owner) === "ours";
-  const change = {
-    ...(args.description !== undefined && found.value.description !== args.description
-      ? { description: args.description }
-      : {}),
-    ...(isReleased(found.value.config ?? {}) ? { config: { [RELEASED_KEY]: "" } } : {}),
-  };
-  if (ours && Object.keys(change).length > 0) await patchPool(client, found, change);
-  return {
-    ...args,
-    pool,
-    effectiveDriver: found.value.driver,
-    adopted: !ours,
-    left: action === "leave",
-    drift: [],
-  };
-}
-
 const lifecycle: Lifecycle<StoragePoolArgs, StoragePoolState> = {
   check(args) {
-    const failures: { property: string; reason: string }[] = [];
+    const failures: CheckFailure[] = [];
     if (args.size !== undefined && args.source !== "loop") {
       failures.push({ property: "size", reason: `pool "${args.name}": size goes with source: loop only` });
     }
