@@ -3,13 +3,7 @@ import { lifetimeSignal } from "../common/lifetime.ts";
 import type { IncusClient } from "../incus/client.ts";
 import { findImageAlias } from "../incus/images.ts";
 import { changeInstance } from "../incus/instance-patch.ts";
-import {
-  createInstance,
-  deleteInstance,
-  findInstance,
-  type InstanceRef,
-  setInstanceState,
-} from "../incus/instances.ts";
+import { createInstance, deleteInstance, findInstance, setInstanceState } from "../incus/instances.ts";
 import type { Instance } from "../incus/schemas.ts";
 import { NEW, STAGE_KEY } from "../marks/keys.ts";
 import { ownershipOf } from "../marks/ownership.ts";
@@ -39,8 +33,7 @@ export function isUnstarted(instance: Instance): boolean {
  * @throws VisibleError with both ways out where the instance was not made by this stack
  */
 async function findOwn(client: IncusClient, args: InstanceArgs): Promise<Instance | undefined> {
-  const ref: InstanceRef = { project: args.project, name: args.name };
-  const first = await findInstance(client, ref);
+  const first = await findInstance(client, args);
   if (!first) return undefined;
   const ownership = ownershipOf(first.value.config, args.owner);
   if (ownership !== "ours") {
@@ -52,10 +45,10 @@ async function findOwn(client: IncusClient, args: InstanceArgs): Promise<Instanc
   }
   // Operations of a run that was killed go on in the daemon.
   await settle(client, args.project, [args.name], lifetimeSignal());
-  const settled = await findInstance(client, ref);
+  const settled = await findInstance(client, args);
   if (!settled) return undefined;
   if (isUnstarted(settled.value)) {
-    await deleteInstance(client, ref, { deadline: START_DEADLINE }).catch((error: unknown) => {
+    await deleteInstance(client, args, { deadline: START_DEADLINE }).catch((error: unknown) => {
       if (!isNotFound(error)) throw error;
     });
     return undefined;
@@ -82,7 +75,6 @@ export async function preflightInstance(client: IncusClient, args: InstanceArgs)
 async function createNew(client: IncusClient, args: InstanceArgs): Promise<void> {
   const fingerprint = await preflightInstance(client, args);
   const root = await rootNameFor(client, args);
-  const ref: InstanceRef = { project: args.project, name: args.name };
   const hasFiles = args.files.length > 0;
   await createInstance(
     client,
@@ -100,8 +92,8 @@ async function createNew(client: IncusClient, args: InstanceArgs): Promise<void>
     { deadline: CREATE_DEADLINE },
   );
   if (!hasFiles) return;
-  await writeFiles(client, ref, args.files);
-  await setInstanceState(client, ref, { action: "start" }, { deadline: START_DEADLINE });
+  await writeFiles(client, args, args.files);
+  await setInstanceState(client, args, { action: "start" }, { deadline: START_DEADLINE });
 }
 
 /** Facts about a made instance that go into state. */
@@ -121,13 +113,12 @@ export async function makeInstance(
   args: InstanceArgs,
   onCreated: (instance: Instance) => void,
 ): Promise<Made> {
-  const ref: InstanceRef = { project: args.project, name: args.name };
   const own = await findOwn(client, args);
   if (!own) {
     try {
       await createNew(client, args);
     } catch (error) {
-      const found = await findInstance(client, ref).catch(() => undefined);
+      const found = await findInstance(client, args).catch(() => undefined);
       if (found && ownershipOf(found.value.config, args.owner) === "ours") onCreated(found.value);
       throw error;
     }
@@ -141,18 +132,17 @@ export async function finishInstance(
   args: InstanceArgs,
   onCreated: (instance: Instance) => void,
 ): Promise<Made> {
-  const ref: InstanceRef = { project: args.project, name: args.name };
-  const found = await findInstance(client, ref);
+  const found = await findInstance(client, args);
   if (!found)
     throw new VisibleError(`Instance "${args.name}" vanished right after it was created. Run up again.`);
   const instance = found.value;
   onCreated(instance);
   const unfinished = instance.config[STAGE_KEY] !== undefined;
   if (unfinished && instance.status === "Stopped") {
-    await setInstanceState(client, ref, { action: "start" }, { deadline: START_DEADLINE });
+    await setInstanceState(client, args, { action: "start" }, { deadline: START_DEADLINE });
   }
   const running = unfinished || instance.status === "Running";
   const ipv4 = running ? await waitReady(client, instance, args.ready, args.readyTimeout) : "";
-  if (unfinished) await changeInstance(client, ref, () => ({ config: { [STAGE_KEY]: "" } }));
+  if (unfinished) await changeInstance(client, args, () => ({ config: { [STAGE_KEY]: "" } }));
   return { uuid: instance.config["volatile.uuid"] ?? "", ipv4, isResumed: false };
 }
