@@ -57,7 +57,7 @@ export type Network = InstanceType<typeof Network>;
 /** See `ProfileDevicesArgs` in profile/profile-devices.ts. */
 export const ProfileDevices = resourceClass(profileDevices);
 export type ProfileDevices = InstanceType<typeof ProfileDevices>;
-/** See `WarmImageArgs` in image/warm-image.ts. */
+/** See `WarmImageArgs` in image/image-args.ts. */
 export const WarmImage = resourceClass(warmImage);
 export type WarmImage = InstanceType<typeof WarmImage>;
 /** See `InstanceArgs` in instance/config.ts. */

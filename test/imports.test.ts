@@ -122,7 +122,7 @@ describe("imports point one way", () => {
       "providers/host/local-machine.ts",
       // Files that the person gives: images, certificates.
       "providers/image/download.ts",
-      "providers/image/warm-image.ts",
+      "providers/image/import.ts",
       "providers/incus/connection.ts",
       "providers/incus/images.ts",
       // The way to another machine.

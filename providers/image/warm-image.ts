@@ -1,25 +1,11 @@
-import { createHash } from "node:crypto";
-import { createReadStream, existsSync } from "node:fs";
-import { resolve } from "node:path";
-import { z } from "zod";
-import { IncusApiError, isNotFound, VisibleError } from "../common/errors.ts";
-import { ImageAliasName, nearestNames, ObjectName, PoolName } from "../common/names.ts";
+import { VisibleError } from "../common/errors.ts";
+import { nearestNames } from "../common/names.ts";
 import type { IncusClient } from "../incus/client.ts";
 import { unfitness } from "../incus/image-fitness.ts";
 import { aliasedImages, imageNamed, imageStore } from "../incus/image-store.ts";
-import {
-  deleteImage,
-  deleteImageAlias,
-  findImage,
-  findImageAlias,
-  type ImageFiles,
-  listImages,
-  setImageAlias,
-  uploadImage,
-} from "../incus/images.ts";
-import { createInstance, deleteInstance, findInstance } from "../incus/instances.ts";
+import { deleteImage, deleteImageAlias, findImage, findImageAlias, listImages } from "../incus/images.ts";
 import { withLock } from "../incus/lock.ts";
-import { findPool, listPools, listWarmFingerprints } from "../incus/pools.ts";
+import { listPools, listWarmFingerprints } from "../incus/pools.ts";
 import type { Image } from "../incus/schemas.ts";
 import { getServer, listProjects } from "../incus/server.ts";
 import { shared } from "../incus/shared.ts";
@@ -28,42 +14,10 @@ import { isOfSameStack } from "../marks/ownership.ts";
 import { isCopyOnWrite } from "../pool/decision.ts";
 import { defineResource } from "../pulumi/definition.ts";
 import { changedFields } from "../pulumi/drift.ts";
-import { CommonArgs, type CommonState, type Lifecycle } from "../pulumi/lifecycle.ts";
-import { progressFor } from "../pulumi/progress.ts";
-import { downloadImage, sha256OfFile } from "./download.ts";
-
-/** Importing and unpacking some 500 MB take minutes on an SD card; gz and xz unpack on one core. */
-const IMAGE_DEADLINE = 1_800_000;
-
-const Sha256 = z.string().regex(/^[0-9a-fA-F]{64}$/, "must be a SHA-256 in hex, 64 digits");
-
-/** Where the image comes from when the host does not have it. Relative paths: from the program's entry directory. */
-export const ImageSource = z.union([
-  z.strictObject({ file: z.string().min(1), sha256: Sha256.optional() }),
-  z.strictObject({ metadata: z.string().min(1), rootfs: z.string().min(1) }),
-  z.strictObject({ url: z.url({ protocol: /^https$/, error: "must be an https URL" }), sha256: Sha256 }),
-]);
-export type ImageSource = z.infer<typeof ImageSource>;
-
-/**
- * An image is on the host under this alias and unpacked in the pool, so that instances are snapshots of it from the
- * first one on. Warmth is keyed by fingerprint: when the alias moves, the new image is warmed.
- *
- * @example
- * new WarmImage("orange-1/taos-base", { host, owner, alias: "taos-base", pool: "default" });
- * @example
- * new WarmImage("orange-1/taos-base", { host, owner, alias: "taos-base", pool: "default",
- *   source: { url: "https://example.org/taos-base.tar.gz", sha256: "…" } });
- */
-export const WarmImageArgs = CommonArgs.extend({
-  /** `*` is every image that the host has under an alias and containers of it can be made from. */
-  alias: z.union([z.literal("*"), ImageAliasName]),
-  project: ObjectName.default("default"),
-  pool: PoolName,
-  /** Unset: the image must be on the host already. */
-  source: ImageSource.optional(),
-});
-export type WarmImageArgs = z.infer<typeof WarmImageArgs>;
+import type { CommonState, Lifecycle } from "../pulumi/lifecycle.ts";
+import { WarmImageArgs } from "./image-args.ts";
+import { checkImageFiles, importImage } from "./import.ts";
+import { ensureWarm } from "./warming.ts";
 
 interface WarmImageState extends WarmImageArgs, CommonState {
   /** What the alias points at (for `*`, all of them, joined by commas); empty where there is none. */
@@ -73,111 +27,6 @@ interface WarmImageState extends WarmImageArgs, CommonState {
   /** True where this stack brought the image: then its deletion removes it. */
   imported: boolean;
   drift: string[];
-}
-
-/** Name of the temporary instance whose creation unpacks the image; one per image and pool, so leftovers are found. */
-function warmerName(fingerprint: string, pool: string): string {
-  return `taos-warm-${fingerprint.slice(0, 12)}-${createHash("sha256").update(pool).digest("hex").slice(0, 6)}`;
-}
-
-async function removeWarmer(client: IncusClient, project: string, name: string): Promise<void> {
-  const found = await findInstance(client, { project, name });
-  if (!found) return;
-  if (!found.value.config[OWNER_KEY]) {
-    throw new VisibleError(
-      `Instance "${name}" is in the way of warming an image and was not made by taos-hosts. Rename it.`,
-    );
-  }
-  await deleteInstance(client, { project, name }, { deadline: 120_000 }).catch((error: unknown) => {
-    if (!isNotFound(error)) throw error;
-  });
-}
-
-/**
- * Unpacks an image in a pool, the public way: create an instance without starting it, delete it, the image stays.
- * @returns false where the pool's driver keeps no unpacked images
- */
-async function ensureWarm(
-  client: IncusClient,
-  image: { fingerprint: string; project: string; pool: string; owner: string; label: string },
-): Promise<boolean> {
-  const { fingerprint, project, pool } = image;
-  return withLock(`warm:${client.key}:${pool}:${fingerprint}`, async () => {
-    const found = await findPool(client, pool);
-    if (!found) throw new VisibleError(`Pool "${pool}" does not exist, so no image can be warmed in it.`);
-    if (!isCopyOnWrite(found.value.driver)) return false;
-    const name = warmerName(fingerprint, pool);
-    await removeWarmer(client, project, name);
-    if ((await listWarmFingerprints(client, pool)).includes(fingerprint)) return true;
-    const progress = progressFor(client.host.name, `image ${image.label}`);
-    progress(`unpacking in pool ${pool}`);
-    try {
-      await createInstance(
-        client,
-        project,
-        {
-          name,
-          profiles: [],
-          config: { [OWNER_KEY]: image.owner },
-          devices: { root: { type: "disk", path: "/", pool } },
-          source: { type: "image", fingerprint },
-          start: false,
-        },
-        {
-          deadline: IMAGE_DEADLINE,
-          onProgress: (metadata) => {
-            const unpacked = metadata["create_instance_from_image_unpack_progress"];
-            if (typeof unpacked === "string") progress(`unpacking in pool ${pool}: ${unpacked}`);
-          },
-        },
-      );
-    } finally {
-      await removeWarmer(client, project, name);
-    }
-    return true;
-  });
-}
-
-async function filesOf(
-  source: ImageSource,
-  alias: string,
-  host: string,
-): Promise<{ files: ImageFiles; sha256?: string }> {
-  if ("url" in source) {
-    const file = await downloadImage(source.url, source.sha256, progressFor(host, `image ${alias}`));
-    return { files: { file } };
-  }
-  if ("file" in source) return { files: { file: resolve(source.file) } };
-  return { files: { metadata: resolve(source.metadata), rootfs: resolve(source.rootfs) } };
-}
-
-/** Imports the image and points the alias at it; the ownership mark travels with the upload. */
-async function importImage(client: IncusClient, args: WarmImageArgs, source: ImageSource): Promise<string> {
-  const { files } = await filesOf(source, args.alias, args.host.name);
-  progressFor(args.host.name, `image ${args.alias}`)("importing");
-  // One after the other: of two uploads of the same content at once, Incus fails one on its database's constraint.
-  const fingerprint = await withLock(`image-upload:${client.key}`, async () => {
-    try {
-      const options = { deadline: IMAGE_DEADLINE };
-      return await uploadImage(client, args.project, files, { [OWNER_KEY]: args.owner }, options);
-    } catch (error) {
-      const known = error instanceof IncusApiError && /fingerprint already exists/i.test(error.reason);
-      if (!known) throw error;
-      return fingerprintOfFiles(files);
-    }
-  });
-  await setImageAlias(client, args.project, args.alias, fingerprint);
-  return fingerprint;
-}
-
-/** Incus' fingerprint: SHA-256 over the file, or over metadata followed by root file system. */
-async function fingerprintOfFiles(files: ImageFiles): Promise<string> {
-  if ("file" in files) return sha256OfFile(files.file);
-  const hash = createHash("sha256");
-  for (const part of [files.metadata, files.rootfs]) {
-    for await (const chunk of createReadStream(part)) hash.update(chunk);
-  }
-  return hash.digest("hex");
 }
 
 /** Images that `*` stands for, as far as containers of the host can be made from them. */
@@ -264,19 +113,6 @@ async function ensure(args: WarmImageArgs, client: IncusClient, reimport: boolea
       drift: [],
     };
   });
-}
-
-/** Files given by path are there and hash right, before anything is written anywhere. */
-export async function checkImageFiles(source: ImageSource): Promise<string | undefined> {
-  const paths = "file" in source ? [source.file] : "rootfs" in source ? [source.metadata, source.rootfs] : [];
-  const missing = paths.find((path) => !existsSync(resolve(path)));
-  if (missing !== undefined) return `image file ${missing} does not exist`;
-  if ("file" in source && source.sha256 !== undefined) {
-    const digest = await sha256OfFile(resolve(source.file));
-    if (digest !== source.sha256.toLowerCase())
-      return `image file ${source.file} has sha256 ${digest}, not ${source.sha256}`;
-  }
-  return undefined;
 }
 
 const lifecycle: Lifecycle<WarmImageArgs, WarmImageState> = {
