@@ -7,22 +7,12 @@ import {
   STAGE_KEY,
   WORKER_POOL,
 } from "@taos-hosts/providers";
-import type { AgentConfig, ContainerConfig } from "../config/config.ts";
 import type { EffectivePool } from "./effective-pool.ts";
 import { containerOf } from "./findings.ts";
 import { planMigration } from "./migrations.ts";
-import { findInstance, interruptedOf, parkedOf, type Scene } from "./scene.ts";
+import { findInstance, interruptedOf, type Present, parkedOf, type Scene } from "./scene.ts";
+import type { ContainerPlan } from "./types.ts";
 import { planUndo } from "./undo.ts";
-
-/** What happens to the containers that the config lists. */
-export interface ContainerPlan {
-  /** Pool of each container that moves, by qualified name. */
-  moves: Map<string, string>;
-  /** Qualified names of containers that get a local root disk. */
-  pinned: Set<string>;
-  /** Bytes left in each target pool after the migrations planned so far. */
-  room: Map<string, number | null>;
-}
 
 /** Containers listed under `containers`, and agents that are there: found, and migrated, pinned or left. Nothing is done to any other. */
 export function planContainers(
@@ -43,15 +33,6 @@ export function planContainers(
     else refuseMissing(scene, { project: entry.project, name });
   }
   return plan;
-}
-
-/** A container of the config that is on the host. */
-export interface Present {
-  name: string;
-  entry: ContainerConfig | AgentConfig;
-  instance: InstanceLook;
-  /** What has the journal of a migration of it that was begun and not finished. */
-  interrupted: InstanceLook | undefined;
 }
 
 function planContainer(

@@ -5,12 +5,11 @@ import {
   type Problem,
   spaceNeeded,
 } from "@taos-hosts/providers";
-import type { ContainerPlan, Present } from "./containers.ts";
 import { certainSpace, migrationCost } from "./cost.ts";
 import { type EffectivePool, freeIn } from "./effective-pool.ts";
 import { containerOf } from "./findings.ts";
-import { findPool, type Scene } from "./scene.ts";
-import type { Cost } from "./types.ts";
+import { findPool, type Present, type Scene } from "./scene.ts";
+import type { ContainerPlan, Cost } from "./types.ts";
 
 /** Plans one opted-in migration, or says why not. */
 export function planMigration(

@@ -1,7 +1,7 @@
 import { type HostLook, listed, type ProfileLook, profileNeeds, qualifiedName } from "@taos-hosts/providers";
-import type { ContainerPlan } from "./containers.ts";
 import type { PoolPlan } from "./pools.ts";
 import { profileProject, type Scene } from "./scene.ts";
+import type { ContainerPlan } from "./types.ts";
 import { bridgeWish } from "./wishes.ts";
 import { MOST_NAMED } from "./words.ts";
 

@@ -5,7 +5,7 @@ import {
   type PoolLook,
   parkedMarkOf,
 } from "@taos-hosts/providers";
-import type { HostConfig } from "../config/config.ts";
+import type { AgentConfig, ContainerConfig, HostConfig } from "../config/config.ts";
 import type { Findings } from "./findings.ts";
 
 /** One host of the plan: what is wanted, what is there, and what was found so far. */
@@ -15,6 +15,15 @@ export interface Scene {
   /** The ownership mark that this stack gives to an object of this name. */
   owner: (name: string) => string;
   findings: Findings;
+}
+
+/** A container of the config that is on the host. */
+export interface Present {
+  name: string;
+  entry: ContainerConfig | AgentConfig;
+  instance: InstanceLook;
+  /** What has the journal of a migration of it that was begun and not finished. */
+  interrupted: InstanceLook | undefined;
 }
 
 export function findPool(look: HostLook, name: string | undefined): PoolLook | undefined {

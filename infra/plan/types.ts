@@ -135,3 +135,13 @@ export interface HostPlan {
 export interface Plan {
   hosts: HostPlan[];
 }
+
+/** What happens to the containers that the config lists. */
+export interface ContainerPlan {
+  /** Pool of each container that moves, by qualified name. */
+  moves: Map<string, string>;
+  /** Qualified names of containers that get a local root disk. */
+  pinned: Set<string>;
+  /** Bytes left in each target pool after the migrations planned so far. */
+  room: Map<string, number | null>;
+}

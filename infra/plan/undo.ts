@@ -10,9 +10,8 @@ import {
   undoneName,
   WORKER_POOL,
 } from "@taos-hosts/providers";
-import type { Present } from "./containers.ts";
 import { containerOf } from "./findings.ts";
-import { findInstance, type Scene } from "./scene.ts";
+import { findInstance, type Present, type Scene } from "./scene.ts";
 
 /** Plans that a container goes back to the kept source of its migration, or says why not. */
 export function planUndo({ look, findings }: Scene, { name, instance, interrupted }: Present): void {
