@@ -26,7 +26,7 @@ import { getServer, listProjects } from "../incus/server.ts";
 import { shared } from "../incus/shared.ts";
 import { OWNER_KEY } from "../marks/keys.ts";
 import { isOfSameStack } from "../marks/ownership.ts";
-import { isCopyOnWrite } from "../pool/decision.ts";
+import { isCopyOnWrite } from "../pool/drivers.ts";
 import { changedFields } from "../pulumi/drift.ts";
 import { progressFor } from "../pulumi/progress.ts";
 import {

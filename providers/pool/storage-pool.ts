@@ -25,21 +25,17 @@ import {
   type Lifecycle,
 } from "../pulumi/resource.ts";
 import { shim } from "../pulumi/shim.ts";
-import { type PoolWorld, servingPool, settleWish } from "./choice.ts";
-import {
-  decidePool,
-  isCopyOnWrite,
-  LEAST_LOOP_SIZE,
-  type PoolDecision,
-  poolBlockers,
-  reasonOf,
-  type SettledWish,
-} from "./decision.ts";
-import { poolFactsOf, poolHolds } from "./facts.ts";
+import { poolBlockers, poolHolds } from "./contents.ts";
+import { decidePool, type PoolDecision, reasonOf } from "./decision.ts";
+import { isCopyOnWrite } from "./drivers.ts";
+import { poolFactsOf } from "./facts.ts";
 import { decideGrowth, growPool } from "./growth.ts";
+import { LEAST_LOOP_SIZE } from "./loop-size.ts";
 import { checkLeftovers, checkServer, probeDriver, probeFreeBytes } from "./preflight.ts";
-import { abandonRecreation, findRecreation, finishRecreation, recreatePool } from "./recreation.ts";
+import { finishRecreation, recreatePool } from "./recreation.ts";
+import { endRecreation, findRecreation } from "./recreation-journal.ts";
 import { checkSourceDirectory, strangersIn } from "./source.ts";
+import { type PoolWorld, type SettledWish, servingPool, settleWish } from "./wish.ts";
 
 const LOOK_DEADLINE = 60_000;
 
@@ -164,7 +160,7 @@ async function ensure(
     await finishRecreation(client, args.name, unfinished, await openHostFiles(client), progress);
   } else if (unfinished) {
     progress("an interrupted recreation is taken back: the dir pool is wanted, or no longer proven empty");
-    await abandonRecreation(client, args.name, unfinished);
+    await endRecreation(client, args.name, unfinished);
   }
   const decision = await decide(args, client);
   const differs = expected !== undefined && expected !== decision.action && !unfinished;
@@ -182,11 +178,11 @@ async function ensure(
       break;
     case "recreate": {
       const { driver, size } = decision;
-      const { name, source, owner, description } = args;
+      const { name, source, owner } = args;
       await checkSourceDirectory(client, source);
       await recreatePool(
         client,
-        { name, driver, size, source, owner, description },
+        { name, driver, size, source, owner },
         await openHostFiles(client),
         progress,
       );
