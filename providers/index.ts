@@ -20,6 +20,7 @@ export {
   PoolName,
   WORKER_POOL,
 } from "./common/names.ts";
+export type { Problem } from "./common/problem.ts";
 export { hostFingerprint } from "./host/fingerprint.ts";
 export { mountsRefusal } from "./host/foreign-mounts.ts";
 export type { HostLook, PoolLook, ProfileLook } from "./host/look.ts";
@@ -43,13 +44,15 @@ export { IMAGE_KEY, OWNER_KEY, PROTECTED_KEY, STAGE_KEY } from "./marks/keys.ts"
 export { undoneName } from "./marks/made-names.ts";
 export { isOfSameStack, type Ownership, ownerMark, ownershipOf } from "./marks/ownership.ts";
 export { spaceNeeded } from "./migration/copy/space.ts";
-export { migrationProblem, type Problem, startProblem } from "./migration/problems.ts";
+export { migrationProblem, startProblem } from "./migration/problems.ts";
 export { networkUsers } from "./network/network.ts";
 export { type MarkChange, markedObjects, renamed, renameMark } from "./owner-rename.ts";
-export { type PoolWorld, settleWish } from "./pool/choice.ts";
-export type { SettledWish } from "./pool/decision.ts";
-export * from "./pool/decision.ts";
-export { poolContents, poolFactsOf, poolHolds, poolWorldOf } from "./pool/facts.ts";
+export { poolContents, poolHolds } from "./pool/contents.ts";
+export { decidePool, type PoolDecision, reasonOf } from "./pool/decision.ts";
+export { isCopyOnWrite } from "./pool/drivers.ts";
+export { poolFactsOf, poolWorldOf } from "./pool/facts.ts";
+export { LEAST_LOOP_SIZE } from "./pool/loop-size.ts";
+export { type PoolWish, type PoolWorld, settleWish } from "./pool/wish.ts";
 export { profileNeeds } from "./profile/needs.ts";
 export { creationRefusal } from "./project/limits.ts";
 export { progressFor } from "./pulumi/progress.ts";

@@ -4,30 +4,24 @@ import {
   type HostLook,
   imageNamed,
   imageStore,
-  nearestNames,
   ownRootName,
+  type Problem,
   type ProfileLook,
   parseBytes,
 } from "@taos-hosts/providers";
 import type { AgentConfig } from "../config/config.ts";
-import { profileProject } from "./projects.ts";
+import { profileProject } from "./scene.ts";
+import { nearest } from "./words.ts";
 
-interface Problem {
-  reason: string;
-  remedy: string;
-}
-
-/** What this plan adds to the default profile of project default, which agents then have, too. */
-export interface ProfileAdditions {
-  network: boolean;
-}
-
-/** What Incus would refuse of an agent, or what it could never get ready with: said before anything is written. */
+/**
+ * What Incus would refuse of an agent, or what it could never get ready with: said before anything is written.
+ * @param isNetworkAdded the plan adds a network interface to the default profile of project default
+ */
 export function agentProblem(
   agent: AgentConfig,
   look: HostLook,
   isNew: boolean,
-  added: ProfileAdditions,
+  isNetworkAdded: boolean,
 ): Problem | undefined {
   const project = profileProject(look, agent.project);
   const known = look.profiles.filter((profile) => profile.project === project);
@@ -40,18 +34,15 @@ export function agentProblem(
   return (
     rootProblem(agent, profiles) ??
     networkProblem(agent, look) ??
-    (isNew ? creationProblem(agent, look, profiles, added) : undefined)
+    (isNew ? creationProblem(agent, look, profiles, isNetworkAdded) : undefined)
   );
 }
 
 function missingProfile(name: string, project: string, known: readonly ProfileLook[]): Problem {
-  const near = nearestNames(
-    name,
-    known.map((one) => one.name),
-  );
+  const names = known.map((one) => one.name);
   return {
     reason: `its profile ${name} is not in project ${project}`,
-    remedy: `${near.length > 0 ? `There: ${near.join(", ")}. ` : ""}Correct it under profiles, or make it there.`,
+    remedy: `${nearest("There", name, names)}Correct it under profiles, or make it there.`,
   };
 }
 
@@ -79,10 +70,9 @@ function networkProblem(agent: AgentConfig, look: HostLook): Problem | undefined
   const names = look.networks.map(({ name }) => name);
   for (const [device, { type, network }] of Object.entries(agent.devices)) {
     if (type !== "nic" || network === undefined || names.includes(network)) continue;
-    const near = nearestNames(network, names);
     return {
       reason: `network ${network} of its device ${device} is not on the host`,
-      remedy: `${near.length > 0 ? `There: ${near.join(", ")}. ` : ""}Correct it, or make it there (incus network create).`,
+      remedy: `${nearest("There", network, names)}Correct it, or make it there (incus network create).`,
     };
   }
   return undefined;
@@ -92,7 +82,7 @@ function creationProblem(
   agent: AgentConfig,
   look: HostLook,
   profiles: readonly ProfileLook[],
-  added: ProfileAdditions,
+  isNetworkAdded: boolean,
 ): Problem | undefined {
   const limits = Object.assign({}, ...profiles.map((profile) => definedOf(profile.limits ?? {})));
   const counted = {
@@ -125,7 +115,7 @@ function creationProblem(
   const has =
     profiles.some(
       ({ name, project, networks }) =>
-        networks.length > 0 || (added.network && name === "default" && project === "default"),
+        networks.length > 0 || (isNetworkAdded && name === "default" && project === "default"),
     ) || Object.values(agent.devices).some(({ type }) => type === "nic");
   if (has) return undefined;
   return {

@@ -1,58 +1,84 @@
 import {
-  type HostLook,
   IMAGE_KEY,
   type InstanceLook,
   isCopyOnWrite,
   mountsRefusal,
   OWNER_KEY,
   PROTECTED_KEY,
+  type Problem,
   parseBytes,
-  qualifiedName,
   quotaRefusal,
   STAGE_KEY,
 } from "@taos-hosts/providers";
-import type { AgentConfig, HostConfig } from "../config/config.ts";
+import type { AgentConfig } from "../config/config.ts";
 import { agentProblem } from "./agent-problems.ts";
-import { findInstance, interruptedOf } from "./lookup.ts";
-import { parkedOf } from "./parked.ts";
-import type { EffectivePool } from "./pools.ts";
-import { type Findings, noFindings } from "./types.ts";
-
-/** Ownership mark of an agent of this stack, by its name. */
-export type OwnerOf = (name: string) => string;
-
-/** Agents: made, left, changed in place, or made anew. */
-export function planAgents(
-  host: HostConfig,
-  look: HostLook,
-  effective: EffectivePool | undefined,
-  owner: OwnerOf,
-  waits: AgentWaits,
-): Findings {
-  const findings = noFindings();
-  for (const [name, agent] of Object.entries(host.agents))
-    planAgent(findings, host, { look, name, agent, effective, owner, waits });
-  for (const instance of look.instances) planRemoved(findings, host, instance, owner);
-  return findings;
-}
-
-/** Names of protected containers on the host that this stack made. */
-export function protectedAgents(look: HostLook, owner: OwnerOf): string[] {
-  return look.instances
-    .filter((one) => isOurs(one, owner) && parkedOf(one) === null && one.config[PROTECTED_KEY] !== "false")
-    .map(({ name }) => name);
-}
+import type { EffectivePool } from "./effective-pool.ts";
+import { containerOf } from "./findings.ts";
+import { findInstance, findPool, interruptedOf, parkedOf, type Scene } from "./scene.ts";
+import { WAITS_FOR_POOL } from "./words.ts";
 
 /** What the rest of the plan says of that which agents need. */
 export interface AgentWaits {
+  effective: EffectivePool | undefined;
   images: ReadonlySet<string>;
   projects: ReadonlySet<string>;
   /** The default profile gets a network interface. */
-  networkAdded: boolean;
+  isNetworkAdded: boolean;
+}
+
+/** Agents: made, left, changed in place, or made anew; and what this stack made and the config no longer names. */
+export function planAgents(scene: Scene, waits: AgentWaits): void {
+  for (const [name, agent] of Object.entries(scene.host.agents)) planAgent(scene, name, agent, waits);
+  for (const instance of scene.look.instances) planRemoved(scene, instance);
+}
+
+/** Names of protected containers on the host that this stack made. */
+export function protectedAgents({ look, owner }: Scene): string[] {
+  return look.instances
+    .filter((one) => isOurs(one, owner) && parkedOf(one) === null && !isUnprotected(one))
+    .map(({ name }) => name);
+}
+
+function isOurs({ name, config }: InstanceLook, owner: Scene["owner"]): boolean {
+  return config[OWNER_KEY] === owner(name);
+}
+
+function isUnprotected({ config }: InstanceLook): boolean {
+  return config[PROTECTED_KEY] === "false";
+}
+
+function planAgent(scene: Scene, name: string, agent: AgentConfig, waits: AgentWaits): void {
+  const { look, owner, findings } = scene;
+  const subject = containerOf({ project: agent.project, name });
+  const there = findInstance(look, agent.project, name);
+  if (there && !isOurs(there, owner)) {
+    findings.refuse(subject, notMade(there, name));
+    return;
+  }
+  // In the middle of a swap nobody has the name, and nothing is to be made.
+  if (!there && interruptedOf(look, agent.project, name)) return;
+  const live = there ?? look.instances.find((one) => one.name === name && isOurs(one, owner));
+  const { effective } = waits;
+  const problem = agentProblem(agent, look, live === undefined, waits.isNetworkAdded);
+  if (waits.projects.has(agent.project)) {
+    const remedy = `See what is said of project ${agent.project}.`;
+    findings.hold(subject, { reason: "it waits for its project", remedy });
+  } else if (problem) findings.refuse(subject, problem);
+  else if (live && live.config[STAGE_KEY] === undefined) planChange(scene, agent, live, effective);
+  else if (!effective) findings.hold(subject, WAITS_FOR_POOL);
+  else if (!live && waits.images.has(agent.image)) {
+    const remedy = `See what is said of image ${agent.image}.`;
+    findings.hold(subject, { reason: "it waits for its image", remedy });
+  } else {
+    const reason = live
+      ? "was not finished and is completed"
+      : `made from image ${agent.image} on pool ${effective.name}`;
+    findings.act("create-agent", subject, reason, { pool: effective.name, detail: agent.image });
+  }
 }
 
 /** What the mark on an instance of an agent's name says: of nobody, or of a stack or host that had another name. */
-function notMade(there: InstanceLook, name: string): { reason: string; remedy: string } {
+function notMade(there: InstanceLook, name: string): Problem {
   const [project = "", stack = "", host = "", marked] = (there.config[OWNER_KEY] ?? "").split("/");
   if (marked !== name) {
     return {
@@ -67,143 +93,48 @@ function notMade(there: InstanceLook, name: string): { reason: string; remedy: s
   };
 }
 
-interface AgentFacts {
-  look: HostLook;
-  name: string;
-  agent: AgentConfig;
-  effective: EffectivePool | undefined;
-  owner: OwnerOf;
-  waits: AgentWaits;
-}
-
-function isOurs(instance: InstanceLook, owner: OwnerOf): boolean {
-  return instance.config[OWNER_KEY] === owner(instance.name);
-}
-
-function planAgent(
-  findings: Findings,
-  host: HostConfig,
-  { look, name, agent, effective, owner, waits }: AgentFacts,
+/** An agent that is there and finished. */
+function planChange(
+  scene: Scene,
+  agent: AgentConfig,
+  live: InstanceLook,
+  effective: EffectivePool | undefined,
 ): void {
-  const container = qualifiedName({ project: agent.project, name });
-  const object = `container ${container}`;
-  const there = findInstance(look, agent.project, name);
-  const elsewhere = look.instances.find(
-    (one) => one.name === name && one.project !== agent.project && isOurs(one, owner),
-  );
-  if (there && !isOurs(there, owner)) {
-    findings.refusals.push({
-      severity: "error",
-      object,
-      container,
-      ...notMade(there, name),
-    });
-    return;
-  }
-  // In the middle of a swap nobody has the name, and nothing is to be made.
-  if (!there && interruptedOf(look, agent.project, name)) return;
-  const live = there ?? elsewhere;
-  if (waits.projects.has(agent.project)) {
-    const remedy = `See what is said of project ${agent.project}.`;
-    findings.refusals.push({
-      severity: "held",
-      object,
-      container,
-      reason: "it waits for its project",
-      remedy,
-    });
-    return;
-  }
-  const problem = agentProblem(agent, look, live === undefined, { network: waits.networkAdded });
-  if (problem) {
-    findings.refusals.push({ severity: "error", object, container, ...problem });
-    return;
-  }
-  if (!live || live.config[STAGE_KEY] !== undefined) {
-    if (!effective) {
-      findings.refusals.push({
-        severity: "held",
-        object,
-        container,
-        reason: "it waits for the pool",
-        remedy: "See what is said of the pool.",
-      });
-      return;
-    }
-    if (!live && waits.images.has(agent.image)) {
-      const remedy = `See what is said of image ${agent.image}.`;
-      findings.refusals.push({
-        severity: "held",
-        object,
-        container,
-        reason: "it waits for its image",
-        remedy,
-      });
-      return;
-    }
-    const reason = live
-      ? "was not finished and is completed"
-      : `made from image ${agent.image} on pool ${effective.name}`;
-    findings.actions.push({
-      kind: "create-agent",
-      object,
-      container,
-      pool: effective.name,
-      detail: agent.image,
-      reason,
-    });
-    return;
-  }
-  const tooSmall = quotaProblem(live, look, agent);
+  const { host, findings } = scene;
+  const { name } = live;
+  const wanted = containerOf({ project: agent.project, name });
+  const subject = containerOf(live);
+  const tooSmall = quotaProblem(scene, agent, live);
   if (tooSmall) {
-    findings.refusals.push({ severity: "error", object, container, ...tooSmall });
+    findings.refuse(wanted, tooSmall);
     return;
   }
   const change = replacementReason(live, agent);
-  const unprotected = !agent.protected && live.config[PROTECTED_KEY] === "false";
-  const mayReplace = unprotected || host.optIn.replace.includes(name);
-  if (live.changes && (change === undefined || !mayReplace)) {
-    findings.actions.push({
-      kind: "update-agent",
-      object: `container ${qualifiedName(live)}`,
-      container: qualifiedName(live),
-      reason: `changed in place: ${live.changes.join("; ")}`,
-    });
-  }
+  const isDeletable = !agent.protected && isUnprotected(live);
+  const mayReplace = isDeletable || host.optIn.replace.includes(name);
+  if (live.changes && (change === undefined || !mayReplace))
+    findings.act("update-agent", subject, `changed in place: ${live.changes.join("; ")}`);
   if (change === undefined) return;
-  if (unprotected && live.mounts) {
-    const refusal = { severity: "error", object, container, ...mountsRefusal(live.mounts) } as const;
-    findings.refusals.push(refusal);
-    return;
-  }
-  if (mayReplace) {
-    const kept = unprotected ? "the old one is deleted (protected: false)" : "the old one is kept, parked";
-    findings.actions.push({
-      kind: "replace-agent",
-      object: `container ${qualifiedName(live)}`,
-      container: qualifiedName(live),
-      ...(effective ? { pool: effective.name } : {}),
-      detail: agent.image,
-      reason: `${change}; ${kept}`,
+  if (isDeletable && live.mounts) findings.refuse(wanted, mountsRefusal(live.mounts));
+  else if (mayReplace) {
+    const kept = isDeletable ? "the old one is deleted (protected: false)" : "the old one is kept, parked";
+    const more = { pool: effective?.name, detail: agent.image };
+    findings.act("replace-agent", subject, `${change}; ${kept}`, more);
+  } else {
+    findings.hold(subject, {
+      reason: `${change}, which takes a new container; it is protected`,
+      remedy: `Name ${name} under optIn.replace to make it anew (the old one is parked), or undo the change.`,
     });
-    return;
   }
-  findings.refusals.push({
-    severity: "held",
-    object: `container ${qualifiedName(live)}`,
-    container: qualifiedName(live),
-    reason: `${change}, which takes a new container; it is protected`,
-    remedy: `Name ${name} under optIn.replace to make it anew (the old one is parked), or undo the change.`,
-  });
 }
 
 /** Only pools that enforce sizes are looked at. */
 function quotaProblem(
-  { root, bytes }: InstanceLook,
-  look: HostLook,
+  { look }: Scene,
   { disk }: AgentConfig,
-): ReturnType<typeof quotaRefusal> {
-  const pool = look.pools.find(({ name }) => name === root?.pool);
+  { root, bytes }: InstanceLook,
+): Problem | undefined {
+  const pool = findPool(look, root?.pool);
   if (!root || !pool || !isCopyOnWrite(pool.driver) || disk === undefined) return undefined;
   return quotaRefusal(parseBytes(disk) ?? null, root.sizeBytes, bytes);
 }
@@ -215,40 +146,20 @@ function replacementReason(live: InstanceLook, agent: AgentConfig): string | und
   return undefined;
 }
 
-/** What this stack made and the config no longer names. */
-function planRemoved(findings: Findings, host: HostConfig, instance: InstanceLook, owner: OwnerOf): void {
-  if (!isOurs(instance, owner) || parkedOf(instance) !== null) return;
-  if (host.agents[instance.name]) return;
-  const container = qualifiedName(instance);
-  const object = `container ${container}`;
-  if (host.containers[instance.name]?.project === instance.project) {
-    findings.refusals.push({
-      severity: "error",
-      object,
-      container,
+function planRemoved({ host, owner, findings }: Scene, instance: InstanceLook): void {
+  const { name, project, mounts } = instance;
+  if (!isOurs(instance, owner) || parkedOf(instance) !== null || host.agents[name]) return;
+  const subject = containerOf(instance);
+  if (host.containers[name]?.project === project) {
+    findings.refuse(subject, {
       reason: "this stack made it as an agent, and taking it out of agents would delete it",
       remedy: "Put it back under agents and take it out of containers.",
     });
-    return;
-  }
-  if (instance.config[PROTECTED_KEY] === "false" && instance.mounts) {
-    findings.refusals.push({ severity: "error", object, container, ...mountsRefusal(instance.mounts) });
-    return;
-  }
-  if (instance.config[PROTECTED_KEY] === "false") {
-    findings.actions.push({
-      kind: "delete-agent",
-      object,
-      container,
-      reason: "no longer in the config, protected: false",
+  } else if (!isUnprotected(instance)) {
+    findings.refuse(subject, {
+      reason: "this stack made it, it is protected, and the config no longer names it",
+      remedy: `Put it back under agents. To delete it: set protected: false on it, run up, then take it out.`,
     });
-    return;
-  }
-  findings.refusals.push({
-    severity: "error",
-    object,
-    container,
-    reason: "this stack made it, it is protected, and the config no longer names it",
-    remedy: `Put it back under agents. To delete it: set protected: false on it, run up, then take it out.`,
-  });
+  } else if (mounts) findings.refuse(subject, mountsRefusal(mounts));
+  else findings.act("delete-agent", subject, "no longer in the config, protected: false");
 }

@@ -1,4 +1,4 @@
-import type { HostLook, InstanceLook } from "@taos-hosts/providers";
+import { formatBytes, type HostLook, type InstanceLook } from "@taos-hosts/providers";
 import type { Cost } from "./types.ts";
 
 /**
@@ -15,13 +15,11 @@ const SECONDS_PER_GIB = 6;
 /** What moving this instance takes. `spaceThere` in bytes. */
 export function migrationCost(instance: InstanceLook, look: HostLook, spaceThere: number | null): Cost {
   const { bytes, snapshotBytes, snapshots } = instance;
-  const read =
-    bytes === null || (snapshots.length > 0 && snapshotBytes === null) ? null : bytes + (snapshotBytes ?? 0);
-  const gib = (bytes ?? 0) / 1024 ** 3;
-  const seconds = bytes === null ? null : Math.ceil(FIXED_SECONDS + SECONDS_PER_GIB * gib);
+  const isUnknown = bytes === null || (snapshots.length > 0 && snapshotBytes === null);
+  const seconds = bytes === null ? null : Math.ceil(FIXED_SECONDS + (SECONDS_PER_GIB * bytes) / 1024 ** 3);
   const image = instance.config["volatile.base_image"];
   return {
-    bytes: read,
+    bytes: isUnknown ? null : bytes + (snapshotBytes ?? 0),
     snapshots: snapshots.length,
     downtimeSeconds: instance.status === "Running" ? seconds : 0,
     spaceNeeded: bytes,
@@ -33,4 +31,12 @@ export function migrationCost(instance: InstanceLook, look: HostLook, spaceThere
 /** Bytes that surely go from the target's free space: none where blocks are shared, how many shows while it is copied. */
 export function certainSpace({ spaceNeeded, sharesImage }: Cost): number {
   return sharesImage ? 0 : (spaceNeeded ?? 0);
+}
+
+/** What a migration would take, for people: `copies 1.4 GiB, 2 snapshots, down about 14 s`. */
+export function describeCost({ bytes, snapshots, downtimeSeconds: seconds }: Cost): string {
+  const copies = bytes === null ? "size unknown" : `copies ${formatBytes(bytes)}`;
+  const taken = snapshots > 0 ? `, ${snapshots} snapshot${snapshots === 1 ? "" : "s"}` : "";
+  if (seconds === null) return `${copies}${taken}, down for an unknown time`;
+  return `${copies}${taken}, ${seconds === 0 ? "no downtime" : `down about ${seconds} s`}`;
 }

@@ -1,82 +1,65 @@
-import {
-  aliasedImages,
-  type HostLook,
-  imageNamed,
-  imageStore,
-  isCopyOnWrite,
-  nearestNames,
-} from "@taos-hosts/providers";
-import type { HostConfig } from "../config/config.ts";
-import type { EffectivePool } from "./pools.ts";
-import { type Findings, noFindings } from "./types.ts";
+import { aliasedImages, imageNamed, imageStore, isCopyOnWrite } from "@taos-hosts/providers";
+import type { ImageConfig } from "../config/image-schema.ts";
+import type { EffectivePool } from "./effective-pool.ts";
+import type { Scene } from "./scene.ts";
+import { nearest, WAITS_FOR_POOL } from "./words.ts";
 
-/** Images of the config: on the host, and unpacked in the pool where that keeps unpacked images. */
+/**
+ * Images of the config: on the host, and unpacked in the pool where that keeps unpacked images.
+ * @returns aliases without an image that a container can be made from
+ */
 export function planImages(
-  host: HostConfig,
-  look: HostLook,
+  scene: Scene,
   effective: EffectivePool | undefined,
   missingProjects: ReadonlySet<string>,
-): Findings & { missing: Set<string> } {
-  const findings = { ...noFindings(), missing: new Set<string>() };
-  if (missingProjects.has(host.project)) return findings;
+): Set<string> {
+  const { host, look, findings } = scene;
+  const missing = new Set<string>();
+  if (missingProjects.has(host.project)) return missing;
   const project = imageStore(look.projects, host.project);
-  const aliases = look.images.filter((image) => image.project === project).flatMap((image) => image.aliases);
-  const listed: HostConfig["images"] = host.images.flatMap((image) => {
-    if (image.alias !== "*") return [image];
-    const own = aliasedImages(look.images, project);
-    for (const {
-      aliases: [alias = ""],
-      unfit,
-    } of own)
-      if (unfit !== undefined) findings.remarks.push(`image ${alias} is left out of "*": ${unfit}`);
-    const fitting = new Set(own.flatMap(({ aliases: names, unfit }) => (unfit ? [] : names.slice(0, 1))));
-    return [...fitting].map((alias) => ({ alias }));
-  });
-  for (const { alias, source } of listed) {
+  for (const { alias, source } of host.images.flatMap((image) => meantBy(image, project, scene))) {
     const object = `image ${alias}`;
     const image = imageNamed(look.images, project, alias);
     if (!image && !source) {
-      findings.missing.add(alias);
-      const near = nearestNames(alias, aliases);
-      findings.refusals.push({
-        severity: "error",
-        object,
-        reason: "it is not on the host, and the config names no file or url for it",
-        remedy: `${near.length > 0 ? `On the host: ${near.join(", ")}. ` : ""}Import it there, or give it a file or url under images.`,
-      });
+      missing.add(alias);
+      const aliases = look.images.filter((one) => one.project === project).flatMap((one) => one.aliases);
+      findings.refuse(
+        { object },
+        {
+          reason: "it is not on the host, and the config names no file or url for it",
+          remedy: `${nearest("On the host", alias, aliases)}Import it there, or give it a file or url under images.`,
+        },
+      );
     } else if (image?.unfit !== undefined) {
-      findings.missing.add(alias);
-      findings.refusals.push({
-        severity: "error",
-        object,
-        reason: `no container can be made from it: ${image.unfit}`,
-        remedy: "Point the alias at an image for this host (incus image alias), or name another one.",
-      });
+      missing.add(alias);
+      findings.refuse(
+        { object },
+        {
+          reason: `no container can be made from it: ${image.unfit}`,
+          remedy: "Point the alias at an image for this host (incus image alias), or name another one.",
+        },
+      );
     } else if (!effective) {
-      findings.refusals.push({
-        severity: "held",
-        object,
-        reason: "it waits for the pool",
-        remedy: "See what is said of the pool.",
-      });
+      findings.hold({ object }, WAITS_FOR_POOL);
     } else if (!image) {
       const warm = isCopyOnWrite(effective.driver) ? ` and unpacked in pool ${effective.name}` : "";
-      findings.actions.push({
-        kind: "import-image",
-        object,
-        pool: effective.name,
-        detail: alias,
-        reason: `imported${warm}`,
-      });
+      findings.act("import-image", { object }, `imported${warm}`, { pool: effective.name, detail: alias });
     } else if (isCopyOnWrite(effective.driver) && !effective.warm.includes(image.fingerprint)) {
-      findings.actions.push({
-        kind: "warm-image",
-        object,
-        pool: effective.name,
-        detail: image.fingerprint,
-        reason: `unpacked in pool ${effective.name}, so that launches are snapshots`,
-      });
+      const reason = `unpacked in pool ${effective.name}, so that launches are snapshots`;
+      findings.act("warm-image", { object }, reason, { pool: effective.name, detail: image.fingerprint });
     }
   }
-  return findings;
+  return missing;
+}
+
+/** The image itself, or for `*` every image of the host that a container can be made from, by its first alias. */
+function meantBy(image: ImageConfig, project: string, { look, findings }: Scene): ImageConfig[] {
+  if (image.alias !== "*") return [image];
+  const fitting = new Set<string>();
+  for (const { aliases, unfit } of aliasedImages(look.images, project)) {
+    const [alias = ""] = aliases;
+    if (unfit === undefined) fitting.add(alias);
+    else findings.remarks.push(`image ${alias} is left out of "*": ${unfit}`);
+  }
+  return [...fitting].map((alias) => ({ alias }));
 }

@@ -1,40 +1,27 @@
-import type { HostLook } from "@taos-hosts/providers";
-import type { HostConfig } from "../config/config.ts";
-import { bridgeWish } from "./bridge-wish.ts";
-import type { EffectivePool } from "./pools.ts";
-import { defaultProfile, rootPool } from "./profiles.ts";
-import type { Action, Launches } from "./types.ts";
+import { qualifiedName } from "@taos-hosts/providers";
+import type { EffectivePool } from "./effective-pool.ts";
+import { defaultProfile, type ProfilePlan, rootPool } from "./profiles.ts";
+import { findPool, type Scene } from "./scene.ts";
+import type { Launches } from "./types.ts";
+import { bridgeWish } from "./wishes.ts";
 
-/** Where launches without options go once the actions are done: in project default, and in the host's own project. */
+/** Where launches without options go once the plan is done: in project default, and in the host's own project. */
 export function planLaunches(
-  host: HostConfig,
-  look: HostLook,
+  { host, look }: Scene,
   effective: EffectivePool | undefined,
-  actions: readonly Action[],
+  { added, repointed }: ProfilePlan,
 ): Launches[] {
   const own = look.projects.find(({ name }) => name === host.project)?.ownProfiles ? [host.project] : [];
   return [...new Set(["default", ...own])].flatMap((project): Launches[] => {
     const profile = defaultProfile(look, project);
     if (!profile) return [];
-    const object = `profile ${project === "default" ? "" : `${project}/`}default`;
-    const changes = actions.filter((action) => action.object === object);
-    const pool = changes.find(
-      ({ detail, kind }) => kind === "repoint-profile" || detail?.includes("root"),
-    )?.pool;
-    const name = pool ?? rootPool(profile) ?? null;
-    const added = changes.some(
-      ({ kind, detail }) => kind === "add-profile-devices" && detail?.includes("eth0"),
-    );
-    const driver =
-      name === effective?.name ? effective?.driver : look.pools.find((one) => one.name === name)?.driver;
-    return [
-      {
-        project,
-        pool: name,
-        driver: driver ?? null,
-        networks: added ? [bridgeWish(host).name] : profile.networks,
-      },
-    ];
+    const isChanged = (device: ProfilePlan["added"][number]): boolean =>
+      project === "default" && added.includes(device);
+    const goesToEffective = isChanged("root") || repointed.has(qualifiedName(profile));
+    const pool = (goesToEffective ? effective?.name : rootPool(profile)) ?? null;
+    const driver = pool === effective?.name ? effective?.driver : findPool(look, pool ?? undefined)?.driver;
+    const networks = isChanged("eth0") ? [bridgeWish(host).name] : profile.networks;
+    return [{ project, pool, driver: driver ?? null, networks }];
   });
 }
 

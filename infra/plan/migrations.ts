@@ -1,65 +1,47 @@
 import {
   formatBytes,
   type HostLook,
-  type InstanceLook,
   migrationProblem,
   type Problem,
-  qualifiedName,
   spaceNeeded,
 } from "@taos-hosts/providers";
-import type { ContainerConfig } from "../config/config.ts";
 import { certainSpace, migrationCost } from "./cost.ts";
-import { type EffectivePool, least } from "./pools.ts";
+import { type EffectivePool, freeIn } from "./effective-pool.ts";
+import { containerOf } from "./findings.ts";
+import { findPool, type Present, type Scene } from "./scene.ts";
 import type { ContainerPlan, Cost } from "./types.ts";
 
-/** One container that optIn.migrate names. */
-export interface Migration {
-  look: HostLook;
-  container: Pick<ContainerConfig, "pool">;
-  name: string;
-  instance: InstanceLook;
-  /** Its parked copy of an earlier migration goes in the same run. */
-  removesParked: boolean;
-  /** A migration of it was begun and not finished. */
-  interrupted: boolean;
-  effective: EffectivePool | undefined;
-  /** Bytes left in each target pool after the migrations planned so far. */
-  room: Map<string, number | null>;
-}
-
 /** Plans one opted-in migration, or says why not. */
-export function planMigration(plan: ContainerPlan, migration: Migration): void {
-  const { look, container, name, instance, interrupted, removesParked, effective, room } = migration;
-  const qualified = qualifiedName({ project: instance.project, name });
-  const object = `container ${qualified}`;
-  const target = targetPool(look, container.pool, effective);
+export function planMigration(
+  { host, look, findings }: Scene,
+  { moves, room }: ContainerPlan,
+  { name, entry, instance, interrupted }: Present,
+  effective: EffectivePool | undefined,
+): void {
+  const subject = containerOf({ project: instance.project, name });
+  const target = targetPool(look, entry.pool, effective);
   if ("reason" in target) {
-    plan.refusals.push({ severity: "error", object, container: qualified, ...target });
+    findings.refuse(subject, target);
     return;
   }
   if (instance.root?.pool === target.name && !interrupted) return;
-  const there = room.has(target.name) ? (room.get(target.name) ?? null) : target.freeBytes;
+  const there = room.get(target.name) ?? (room.has(target.name) ? null : target.freeBytes);
   const cost = costTo(target, migrationCost(instance, look, there));
+  const removesParked = host.optIn.removeParked.includes(name);
   // What was begun is finished or taken back by the migration itself; the checks before a start are behind it.
   const problem = interrupted
     ? undefined
     : (migrationProblem(look, instance, { target, removesParked }) ?? spaceProblem(cost, target));
   if (problem) {
-    plan.refusals.push({ severity: "error", object, container: qualified, ...problem });
+    findings.refuse(subject, problem);
     return;
   }
   room.set(target.name, there === null ? null : there - certainSpace(cost));
-  plan.moves.set(qualified, target.name);
-  plan.actions.push({
-    kind: "migrate",
-    object,
-    container: qualified,
-    pool: target.name,
-    reason: interrupted
-      ? "its interrupted migration is finished or taken back"
-      : `moves from pool ${instance.root?.pool ?? ""} to ${target.name}; the source is kept, parked`,
-    cost,
-  });
+  moves.set(subject.container, target.name);
+  const reason = interrupted
+    ? "its interrupted migration is finished or taken back"
+    : `moves from pool ${instance.root?.pool ?? ""} to ${target.name}; the source is kept, parked`;
+  findings.act("migrate", subject, reason, { pool: target.name, cost });
 }
 
 /** Where a container is to go. A pool that its entry names may be dir, too: that is the way back. */
@@ -74,21 +56,16 @@ function targetPool(
   look: HostLook,
   named: string | undefined,
   effective: EffectivePool | undefined,
-): Target | { reason: string; remedy: string } {
+): Target | Problem {
   if (named === undefined || named === effective?.name) {
     return (
       effective ?? { reason: "there is no pool to move it to", remedy: "See what is said of the pool above." }
     );
   }
-  const pool = look.pools.find(({ name }) => name === named);
-  if (!pool) {
-    const remedy = "Name a pool of the host under pool, or leave it out.";
-    return { reason: `pool ${named} is not on the host`, remedy };
-  }
-  const freeBytes = pool.sizes.loop
-    ? least(pool.freeBytes, pool.loopFreeBytes ?? look.hostFreeBytes)
-    : pool.freeBytes;
-  return { name: pool.name, driver: pool.driver, freeBytes };
+  const pool = findPool(look, named);
+  if (pool) return { name: pool.name, driver: pool.driver, freeBytes: freeIn(pool, look) };
+  const remedy = "Name a pool of the host under pool, or leave it out.";
+  return { reason: `pool ${named} is not on the host`, remedy };
 }
 
 function spaceProblem(cost: Cost, target: Target): Problem | undefined {

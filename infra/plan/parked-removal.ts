@@ -3,84 +3,64 @@ import {
   type InstanceLook,
   isSuccessor,
   mountsRefusal,
+  type Problem,
   qualifiedName,
 } from "@taos-hosts/providers";
-import type { HostConfig } from "../config/config.ts";
-import { findInstance, interruptedOf } from "./lookup.ts";
-import { parkedOf } from "./parked.ts";
-import { type Action, type Findings, noFindings, type Refusal } from "./types.ts";
+import { containerOf } from "./findings.ts";
+import { findInstance, interruptedOf, parkedOf, type Scene } from "./scene.ts";
+import type { Action } from "./types.ts";
 
 /** Actions that park what they take the place of. */
 const PARKING: readonly Action["kind"][] = ["migrate", "replace-agent"];
 
+const NEXT_RUN = "It goes with the next run.";
+
 /**
  * Parked copies that `optIn.removeParked` names; each is deleted only while what it was the source of is there, and by
- * no run that has parked it itself.
- * @param planned what the rest of the plan does
+ * no run that has parked it itself. The rest of the plan is in the findings by then.
  */
-export function planParked(host: HostConfig, look: HostLook, planned: readonly Action[]): Findings {
-  const findings = noFindings();
-  const parking = planned.filter(({ kind }) => PARKING.includes(kind)).map(({ container }) => container);
+export function planParked({ host, look, findings }: Scene): void {
+  const parking = findings.actions.filter(({ kind }) => PARKING.includes(kind)).map((one) => one.container);
   for (const name of host.optIn.removeParked) {
-    const project = host.containers[name]?.project ?? host.agents[name]?.project ?? host.project;
-    const parked = qualifiedName({ project, name });
-    const isThere = look.instances.some((one) => one.project === project && parkedOf(one) === name);
-    if (parking.includes(parked) && !isThere) {
-      findings.refusals.push({
-        severity: "held",
-        object: `parked copy of ${parked}`,
-        reason: "it is made by this very run",
-        remedy: NEXT_RUN,
-      });
+    const { project } = host.containers[name] ?? host.agents[name] ?? host;
+    const copies = look.instances.filter((one) => one.project === project && parkedOf(one) === name);
+    const container = qualifiedName({ project, name });
+    if (parking.includes(container) && copies.length === 0) {
+      const object = `parked copy of ${container}`;
+      findings.hold({ object }, { reason: "it is made by this very run", remedy: NEXT_RUN });
     }
-    for (const instance of look.instances) {
-      if (instance.project !== project || parkedOf(instance) !== name) continue;
-      const container = qualifiedName(instance);
-      const object = `container ${container}`;
-      const problem = removalProblem(look, project, name, instance);
-      if (problem) findings.refusals.push({ object, container, ...problem });
-      else {
-        const reason = `parked copy of ${name}, named under optIn.removeParked`;
-        findings.actions.push({ kind: "remove-parked", object, container, reason });
-      }
+    for (const copy of copies) {
+      const subject = containerOf(copy);
+      const problem = removalProblem(look, project, name, copy);
+      if (interruptedOf(look, project, name))
+        findings.hold(subject, { reason: `the migration of ${name} has not ended`, remedy: NEXT_RUN });
+      else if (problem) findings.refuse(subject, problem);
+      else findings.act("remove-parked", subject, `parked copy of ${name}, named under optIn.removeParked`);
     }
   }
-  return findings;
 }
-
-const NEXT_RUN = "It goes with the next run.";
 
 function removalProblem(
   look: HostLook,
   project: string,
   name: string,
   parked: InstanceLook,
-): Pick<Refusal, "severity" | "reason" | "remedy"> | undefined {
-  if (interruptedOf(look, project, name)) {
-    return { severity: "held", reason: `the migration of ${name} has not ended`, remedy: NEXT_RUN };
-  }
+): Problem | undefined {
   const named = findInstance(look, project, name);
   if (!named) {
     return {
-      severity: "error",
       reason: `there is no container ${name}, so this is the only copy`,
       remedy: `Rename it back (incus rename), or take ${name} out of optIn.removeParked.`,
     };
   }
   if (!isSuccessor(named, parked)) {
     return {
-      severity: "error",
       reason: `the container ${name} is not the one that took over from it (its volatile.uuid differs), so this may be the only copy`,
       remedy: `Take ${name} out of optIn.removeParked. If it is no longer needed: incus delete ${parked.name}`,
     };
   }
-  if (parked.mounts) return { severity: "error", ...mountsRefusal(parked.mounts) };
-  if (parked.status !== "Stopped") {
-    return {
-      severity: "error",
-      reason: "it runs",
-      remedy: "Stop it first if it is really no longer needed.",
-    };
-  }
+  if (parked.mounts) return mountsRefusal(parked.mounts);
+  if (parked.status !== "Stopped")
+    return { reason: "it runs", remedy: "Stop it first if it is really no longer needed." };
   return undefined;
 }

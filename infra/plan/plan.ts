@@ -3,17 +3,20 @@ import type { HostConfig } from "../config/config.ts";
 import type { HostFacts } from "../facts/facts.ts";
 import { planAgents, protectedAgents } from "./agents.ts";
 import { planContainers, volumeRemarks } from "./containers.ts";
+import { modeOf } from "./effective-pool.ts";
+import { Findings } from "./findings.ts";
 import { planImages } from "./images.ts";
 import { launchRemarks, planLaunches } from "./launches.ts";
 import { planParked } from "./parked-removal.ts";
-import { USUAL_POOL } from "./pool-wishes.ts";
 import { planPools } from "./pools.ts";
 import { planNetwork, planProfiles } from "./profiles.ts";
 import { planProjects } from "./projects.ts";
 import { compatibilityRemarks } from "./remarks.ts";
 import { planRemovedObjects } from "./removed-objects.ts";
 import { containerRows } from "./rows.ts";
+import { findPool, type Scene } from "./scene.ts";
 import type { HostPlan, Plan } from "./types.ts";
+import { USUAL_POOL } from "./wishes.ts";
 
 export type { Action, ContainerRow, HostPlan, Plan } from "./types.ts";
 
@@ -41,87 +44,53 @@ export function planHosts(
   };
 }
 
-function planHost(host: HostConfig, facts: HostFacts, owner: (name: string) => string): HostPlan {
+function planHost(host: HostConfig, facts: HostFacts, owner: Scene["owner"]): HostPlan {
   if ("unreachable" in facts) return unreachablePlan(host, facts.unreachable);
   const { look } = facts;
-  const pools = planPools(host, look, owner(host.name));
-  const { effective } = pools;
-  const projects = planProjects(host, look);
-  const images = planImages(host, look, effective, projects.missing);
-  const containers = planContainers(host, look, effective, projects.missing, owner);
-  const network = planNetwork(host, look, effective, pools.main.action === "leave" && pools.cow === null);
-  const placed = [
-    pools,
-    projects,
-    network,
-    images,
-    containers,
-    planProfiles(look, effective, containers, pools),
-    planAgents(host, look, effective, owner, {
-      images: images.missing,
-      projects: projects.missing,
-      networkAdded: network.actions.some(
-        ({ kind, detail }) => kind === "add-profile-devices" && detail?.includes("eth0"),
-      ),
-    }),
-  ];
-  const kept = [
-    ...placed,
-    planParked(
-      host,
-      look,
-      placed.flatMap((part) => part.actions),
-    ),
-  ];
-  const removed = planRemovedObjects(host, look, owner, {
-    pools: pools.wanted,
-    actions: kept.flatMap((part) => part.actions),
-  });
-  const parts = [...kept, removed];
-  const actions = parts.flatMap((part) => part.actions);
-  const refusals = parts.flatMap((part) => part.refusals);
-  const launches = planLaunches(host, look, effective, actions);
+  const findings = new Findings();
+  const scene: Scene = { host, look, owner, findings };
+  const pools = planPools(scene);
+  const { name, main, cow, effective } = pools;
+  const projects = planProjects(scene);
+  const added = planNetwork(scene, pools);
+  const images = planImages(scene, effective, projects);
+  const containers = planContainers(scene, effective, projects);
+  const repointed = planProfiles(scene, pools, containers);
+  planAgents(scene, { effective, images, projects, isNetworkAdded: added.includes("eth0") });
+  planParked(scene);
+  planRemovedObjects(scene, pools.wanted, repointed);
+  const launches = planLaunches(scene, effective, { added, repointed });
   return {
     host: host.name,
     unreachable: null,
     pool: {
-      name: effective?.name ?? pools.name,
-      main: pools.name,
-      driver: effective?.driver ?? look.pools.find(({ name }) => name === pools.name)?.driver ?? null,
-      mode: pools.mode,
+      name: effective?.name ?? name,
+      main: name,
+      driver: effective?.driver ?? findPool(look, name)?.driver ?? null,
+      mode: modeOf(effective, look, name),
       sizeBytes: effective?.sizeBytes ?? null,
       freeBytes: effective?.freeBytes ?? null,
-      decision: pools.main,
-      cowDecision: pools.cow,
+      decision: main,
+      cowDecision: cow,
     },
     launches,
-    actions,
-    refusals,
+    actions: findings.actions,
+    refusals: findings.refusals,
     remarks: [
-      ...parts.flatMap((part) => part.remarks),
-      ...(pools.cow === null ? launchRemarks(launches, effective) : []),
-      ...volumeRemarks(look, containers.moves),
+      ...findings.remarks,
+      ...(cow === null ? launchRemarks(launches, effective) : []),
+      ...volumeRemarks(look, containers),
       ...compatibilityRemarks(host, look, effective),
     ],
-    containers: containerRows(host, look, effective, { actions, refusals }),
-    protectedAgents: protectedAgents(look, owner),
+    containers: containerRows(scene, effective),
+    protectedAgents: protectedAgents(scene),
   };
 }
 
-function unreachablePlan(host: HostConfig, reason: string): HostPlan {
-  return {
-    host: host.name,
-    unreachable: reason,
-    pool: {
-      name: host.pool.name ?? USUAL_POOL,
-      main: host.pool.name ?? USUAL_POOL,
-      driver: null,
-      mode: "n/a",
-      sizeBytes: null,
-      freeBytes: null,
-      decision: null,
-      cowDecision: null,
-    },
+function unreachablePlan({ name: host, pool }: HostConfig, unreachable: string): HostPlan {
+  const { name = USUAL_POOL } = pool;
+  const unknown = { driver: null, sizeBytes: null, freeBytes: null, decision: null, cowDecision: null };
+  const nothing = {
     launches: [],
     actions: [],
     refusals: [],
@@ -129,6 +98,7 @@ function unreachablePlan(host: HostConfig, reason: string): HostPlan {
     containers: [],
     protectedAgents: [],
   };
+  return { host, unreachable, pool: { name, main: name, mode: "n/a", ...unknown }, ...nothing };
 }
 
 /** True where `up` would change something. */

@@ -1,6 +1,7 @@
 import { type HostLook, isCopyOnWrite, WORKER_POOL } from "@taos-hosts/providers";
 import type { HostConfig } from "../config/config.ts";
-import type { EffectivePool } from "./pools.ts";
+import type { EffectivePool } from "./effective-pool.ts";
+import { findPool } from "./scene.ts";
 
 /** What taOS' other parts make of the pool (they look at pool `default`, and at sources that are directories). */
 export function compatibilityRemarks(
@@ -18,7 +19,7 @@ export function compatibilityRemarks(
       `pool ${effective.name} is no directory of a btrfs: taOS' snapper snapshots of containers (Layer 3) skip it; source: /path on btrfs is seen`,
     );
   }
-  if (look.pools.some(({ name }) => name === WORKER_POOL))
+  if (findPool(look, WORKER_POOL))
     remarks.push(`pool ${WORKER_POOL} is the taOS worker's and is never touched`);
   if (!look.filesReadable) {
     remarks.push(
@@ -29,6 +30,6 @@ export function compatibilityRemarks(
 }
 
 function isDirectorySource(host: HostConfig, look: HostLook, name: string): boolean {
-  const source = look.pools.find((pool) => pool.name === name)?.source ?? host.pool.source;
+  const source = findPool(look, name)?.source ?? host.pool.source;
   return source.startsWith("/") && !source.startsWith("/dev/") && !source.endsWith(".img");
 }

@@ -7,76 +7,65 @@ import {
   poolHolds,
   qualifiedName,
 } from "@taos-hosts/providers";
-import type { HostConfig } from "../config/config.ts";
-import type { OwnerOf } from "./agents.ts";
-import { bridgeWish } from "./bridge-wish.ts";
-import { type Action, type Findings, noFindings } from "./types.ts";
+import type { Scene } from "./scene.ts";
+import { bridgeWish } from "./wishes.ts";
 
 const LEFT_CONFIG = "this stack made it and the config no longer names it";
 
 /**
  * Pools, bridges and images that this stack made and the config no longer names, by the rules of their providers'
- * `delete`: what is still in use is left in place, for good. What the plan takes away itself is no use of them any more.
+ * `delete`: what is still in use is left in place, for good. What the plan takes away itself is no use of them any
+ * more: the rest of it is in the findings by then.
  * @param pools names of the pools that the config means
+ * @param repointed qualified names of profiles whose root disk goes to another pool
  */
 export function planRemovedObjects(
-  host: HostConfig,
-  look: HostLook,
-  owner: OwnerOf,
-  { pools, actions }: { pools: readonly string[]; actions: readonly Action[] },
-): Findings {
-  const findings = noFindings();
-  const deleted = containersDeletedBy(actions);
+  scene: Scene,
+  pools: readonly string[],
+  repointed: ReadonlySet<string>,
+): void {
+  const { host, look, owner, findings } = scene;
+  const removeUnused = (
+    kind: "delete-pool" | "delete-network",
+    object: string,
+    users: readonly string[],
+  ): void => {
+    if (users.length === 0) findings.act(kind, { object }, LEFT_CONFIG);
+    else
+      findings.remarks.push(`${object} is left in place: ${LEFT_CONFIG}, but it holds ${users.join(", ")}`);
+  };
+  const deleting = findings.actions.filter(({ kind }) => kind === "delete-agent" || kind === "remove-parked");
+  const deleted = new Set(deleting.map(({ container }) => container));
   for (const pool of look.pools)
     if (pool.owner === owner(pool.name) && !pool.released && !pools.includes(pool.name))
-      removeUnused(findings, "delete-pool", `pool ${pool.name}`, contentsAfter(look, pool, actions));
+      removeUnused("delete-pool", `pool ${pool.name}`, contentsAfter(look, pool, deleted, repointed));
   for (const { name, owner: mark, released, usedBy = [] } of look.networks)
     if (mark === owner(name) && !released && name !== bridgeWish(host).name) {
       const users = networkUsers(usedBy).filter((user) => !deleted.has(user));
-      removeUnused(findings, "delete-network", `network ${name}`, users);
+      removeUnused("delete-network", `network ${name}`, users);
     }
-  for (const alias of removedAliases(host, look, owner))
-    findings.actions.push({
-      kind: "delete-image",
-      object: `image ${alias}`,
-      detail: alias,
-      reason: `${LEFT_CONFIG}; an image goes with the last of its aliases`,
-    });
-  return findings;
+  for (const alias of removedAliases(scene)) {
+    const reason = `${LEFT_CONFIG}; an image goes with the last of its aliases`;
+    findings.act("delete-image", { object: `image ${alias}` }, reason, { detail: alias });
+  }
 }
 
-function removeUnused(
-  findings: Findings,
-  kind: "delete-pool" | "delete-network",
-  object: string,
-  users: readonly string[],
-): void {
-  if (users.length === 0) findings.actions.push({ kind, object, reason: LEFT_CONFIG });
-  else findings.remarks.push(`${object} is left in place: ${LEFT_CONFIG}, but it holds ${users.join(", ")}`);
-}
-
-/** Qualified names of the containers that these actions delete. */
-function containersDeletedBy(actions: readonly Action[]): Set<string> {
-  const deleting = actions.filter(({ kind }) => kind === "delete-agent" || kind === "remove-parked");
-  return new Set(deleting.flatMap(({ container }) => container ?? []));
-}
-
-/** What is on a pool or names it once these actions are done; a re-pointed profile names it by its root disk no more. */
-function contentsAfter(look: HostLook, pool: PoolLook, actions: readonly Action[]): string[] {
-  const deleted = containersDeletedBy(actions);
-  const repointed = new Set(
-    actions.filter(({ kind }) => kind === "repoint-profile").map(({ object }) => object),
-  );
+/** What is on a pool or names it once the plan is done; a re-pointed profile names it by its root disk no more. */
+function contentsAfter(
+  look: HostLook,
+  pool: PoolLook,
+  deleted: ReadonlySet<string | undefined>,
+  repointed: ReadonlySet<string>,
+): string[] {
   const contents = poolContents(look, pool);
-  const isKept = (name: string): boolean => !deleted.has(name);
   return poolHolds({
     ...contents,
-    instances: contents.instances.filter(isKept),
-    snapshots: contents.snapshots.filter((name) => isKept(name.slice(0, name.lastIndexOf("/")))),
+    instances: contents.instances.filter((name) => !deleted.has(name)),
+    snapshots: contents.snapshots.filter((name) => !deleted.has(name.slice(0, name.lastIndexOf("/")))),
     profiles: contents.profiles.filter((name) => {
       const profile = look.profiles.find((one) => qualifiedName(one) === name);
       const disks = Object.values(profile?.disks ?? {}).filter((disk) => disk["pool"] === pool.name);
-      return !repointed.has(`profile ${name}`) || disks.some((disk) => disk["path"] !== "/");
+      return !repointed.has(name) || disks.some((disk) => disk["path"] !== "/");
     }),
   });
 }
@@ -85,7 +74,7 @@ function contentsAfter(look: HostLook, pool: PoolLook, actions: readonly Action[
  * Aliases of images that this stack imported: the mark on an image names the alias it was imported under. A further
  * alias of the same image may have been put there by hand, so nothing is said of it.
  */
-function removedAliases(host: HostConfig, look: HostLook, owner: OwnerOf): string[] {
+function removedAliases({ host, look, owner }: Scene): string[] {
   const project = imageStore(look.projects, host.project);
   return look.images
     .filter((image) => image.project === project)

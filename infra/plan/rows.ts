@@ -1,18 +1,17 @@
 import {
-  formatBytes,
-  type HostLook,
   type InstanceLook,
   isCopyOnWrite,
+  migrationMarkOf,
   OWNER_KEY,
   qualifiedName,
 } from "@taos-hosts/providers";
 import type { HostConfig } from "../config/config.ts";
-import { migrationCost } from "./cost.ts";
-import { migrationOf, parkedOf } from "./parked.ts";
-import type { EffectivePool } from "./pools.ts";
-import type { Action, ContainerRow, Cost, Refusal } from "./types.ts";
+import { describeCost, migrationCost } from "./cost.ts";
+import type { EffectivePool } from "./effective-pool.ts";
+import { findPool, parkedOf, type Scene } from "./scene.ts";
+import type { Action, ActionKind, ContainerRow, Cost } from "./types.ts";
 
-const ACTION_WORDS: Partial<Record<Action["kind"], string>> = {
+const ACTION_WORDS: Partial<Record<ActionKind, string>> = {
   "conclude-migration": "its migration is ended",
   "undo-migration": "goes back to its kept source",
   "create-agent": "is completed",
@@ -23,42 +22,36 @@ const ACTION_WORDS: Partial<Record<Action["kind"], string>> = {
   "remove-parked": "is deleted",
 };
 
-/** Every container of the host, with what happens to it or why nothing does. */
+/** Every container of the host, with what the findings say of it, or why nothing happens to it. */
 export function containerRows(
-  host: HostConfig,
-  look: HostLook,
+  { host, look, findings }: Scene,
   effective: EffectivePool | undefined,
-  findings: { actions: Action[]; refusals: Refusal[] },
 ): ContainerRow[] {
-  const target = effective && isCopyOnWrite(effective.driver) ? effective.freeBytes : null;
+  const free = effective && isCopyOnWrite(effective.driver) ? effective.freeBytes : null;
   return look.instances.map((instance) => {
+    const { status, root, bytes, snapshotBytes, snapshots } = instance;
     const name = qualifiedName(instance);
-    const pool = look.pools.find((one) => one.name === instance.root?.pool);
-    const driver = pool?.driver ?? "";
+    const driver = findPool(look, root?.pool)?.driver ?? "";
     const listed = listing(host, instance);
     const action = findings.actions.find(({ container }) => container === name);
     const refusal = findings.refusals.find(({ container }) => container === name);
     const parked = parkedOf(instance);
-    const movable =
+    const isMovable =
       driver !== "" && !isCopyOnWrite(driver) && instance.type === "container" && parked === null;
-    const migration = movable ? migrationCost(instance, look, target) : null;
+    const migration = isMovable ? migrationCost(instance, look, free) : null;
     return {
       name,
-      status: instance.status,
-      pool: instance.root?.pool ?? "",
+      status,
+      pool: root?.pool ?? "",
       driver,
-      rootFrom:
-        instance.root === null
-          ? "none"
-          : instance.root.profile === null
-            ? "own"
-            : `profile ${instance.root.profile}`,
+      rootFrom: root === null ? "none" : root.profile === null ? "own" : `profile ${root.profile}`,
       listed,
-      protected: isProtected(host, instance, listed),
+      // What is on the host and not listed is protected all the same.
+      protected: listed === "no" || (host[listed][instance.name]?.protected ?? true),
       parkedOf: parked,
-      bytes: instance.bytes,
-      snapshotBytes: instance.snapshotBytes,
-      snapshots: instance.snapshots.length,
+      bytes,
+      snapshotBytes,
+      snapshots: snapshots.length,
       action: action ? wordsOf(action) : null,
       whyNot: action ? null : (refusal?.reason ?? whyNot(instance, listed, migration)),
       migration,
@@ -66,22 +59,13 @@ export function containerRows(
   });
 }
 
-function listing(host: HostConfig, instance: InstanceLook): ContainerRow["listed"] {
-  if (host.containers[instance.name]?.project === instance.project) return "containers";
-  return host.agents[instance.name]?.project === instance.project && instance.config[OWNER_KEY]
-    ? "agents"
-    : "no";
+function listing(host: HostConfig, { name, project, config }: InstanceLook): ContainerRow["listed"] {
+  if (host.containers[name]?.project === project) return "containers";
+  return host.agents[name]?.project === project && config[OWNER_KEY] ? "agents" : "no";
 }
 
-/** What is on the host and not listed is protected all the same. */
-function isProtected(host: HostConfig, instance: InstanceLook, listed: ContainerRow["listed"]): boolean {
-  if (listed === "no") return true;
-  return (listed === "containers" ? host.containers : host.agents)[instance.name]?.protected ?? true;
-}
-
-function wordsOf(action: Action): string {
-  if (action.kind === "migrate") return `moves to pool ${action.pool ?? ""}`;
-  return ACTION_WORDS[action.kind] ?? action.kind;
+function wordsOf({ kind, pool = "" }: Action): string {
+  return kind === "migrate" ? `moves to pool ${pool}` : (ACTION_WORDS[kind] ?? kind);
 }
 
 function whyNot(
@@ -91,23 +75,9 @@ function whyNot(
 ): string | null {
   const parked = parkedOf(instance);
   if (parked !== null) return `kept for ${parked}; optIn.removeParked deletes it`;
-  const moving = migrationOf(instance);
-  if (moving !== null && moving !== instance.name) return `belongs to the migration of ${moving}`;
+  const moving = migrationMarkOf(instance);
+  if (moving !== undefined && moving !== instance.name) return `belongs to the migration of ${moving}`;
   if (migration === null) return null;
   const first = listed === "no" ? "not listed" : "not under optIn.migrate";
   return `${first}; a migration ${describeCost(migration)}`;
-}
-
-/** What a migration would take, for people: `copies 1.4 GiB, 2 snapshots, down about 14 s`. */
-export function describeCost({ bytes, snapshots, downtimeSeconds }: Cost): string {
-  const parts = [bytes === null ? "size unknown" : `copies ${formatBytes(bytes)}`];
-  if (snapshots > 0) parts.push(`${snapshots} snapshot${snapshots === 1 ? "" : "s"}`);
-  parts.push(
-    downtimeSeconds === null
-      ? "down for an unknown time"
-      : downtimeSeconds === 0
-        ? "no downtime"
-        : `down about ${downtimeSeconds} s`,
-  );
-  return parts.join(", ");
 }

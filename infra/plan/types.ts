@@ -1,4 +1,4 @@
-import type { PoolDecision } from "@taos-hosts/providers";
+import type { PoolDecision, Problem } from "@taos-hosts/providers";
 
 /** What a plan may do. Everything else leaves the host as it is. */
 export type ActionKind =
@@ -38,31 +38,30 @@ export interface Cost {
   spaceThere: number | null;
 }
 
-export interface Action {
-  kind: ActionKind;
-  /** What it is done to: `pool default`, `container user-1000/stanley`. */
+/** What something is done to, or is not. */
+export interface Subject {
+  /** `pool default`, `container user-1000/stanley`. */
   object: string;
   /** The container it touches, `name` or `project/name`; absent for what touches none. */
   container?: string;
+}
+
+export interface Action extends Subject {
+  kind: ActionKind;
   reason: string;
   /** Pool it uses, where that is not said by the object. */
-  pool?: string;
+  pool?: string | undefined;
   /** Image alias, fingerprint or device names that the action is about. */
   detail?: string;
   cost?: Cost;
 }
 
 /**
- * Something that is not done. `error`: the config asks for what cannot be, and `up` fails there. `held`: it waits
- * for an opt-in, and `up` goes on.
+ * Something that is not done, with what the person can do about it. `error`: the config asks for what cannot be, and
+ * `up` fails there. `held`: it waits for an opt-in, and `up` goes on.
  */
-export interface Refusal {
+export interface Refusal extends Subject, Problem {
   severity: "error" | "held";
-  object: string;
-  reason: string;
-  /** What the person can do about it. */
-  remedy: string;
-  container?: string;
 }
 
 /** One container of the host, listed or not. */
@@ -103,6 +102,7 @@ export interface Launches {
   networks: string[];
 }
 
+/** What would happen to one host. Plain JSON. */
 export interface HostPlan {
   host: string;
   /** Why the host could not be looked at; its resources stay as they are. */
@@ -136,21 +136,12 @@ export interface Plan {
   hosts: HostPlan[];
 }
 
-/** What each part of the planner contributes. */
-export interface Findings {
-  actions: Action[];
-  refusals: Refusal[];
-  remarks: string[];
-}
-
-export function noFindings(): Findings {
-  return { actions: [], refusals: [], remarks: [] };
-}
-
 /** What happens to the containers that the config lists. */
-export interface ContainerPlan extends Findings {
+export interface ContainerPlan {
   /** Pool of each container that moves, by qualified name. */
   moves: Map<string, string>;
   /** Qualified names of containers that get a local root disk. */
   pinned: Set<string>;
+  /** Bytes left in each target pool after the migrations planned so far. */
+  room: Map<string, number | null>;
 }

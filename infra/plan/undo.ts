@@ -4,57 +4,45 @@ import {
   type InstanceLook,
   isSuccessor,
   keptSourceOf,
-  qualifiedName,
+  migrationMarkOf,
+  type Problem,
   startProblem,
   undoneName,
   WORKER_POOL,
 } from "@taos-hosts/providers";
-import { findInstance } from "./lookup.ts";
-import { migrationOf } from "./parked.ts";
-import type { ContainerPlan } from "./types.ts";
+import { containerOf } from "./findings.ts";
+import { findInstance, type Present, type Scene } from "./scene.ts";
 
 /** Plans that a container goes back to the kept source of its migration, or says why not. */
-export function planUndo(
-  plan: ContainerPlan,
-  look: HostLook,
-  instance: InstanceLook,
-  name: string,
-  interrupted: boolean,
-): void {
-  const container = qualifiedName({ project: instance.project, name });
-  const object = `container ${container}`;
+export function planUndo({ look, findings }: Scene, { name, instance, interrupted }: Present): void {
+  const subject = containerOf({ project: instance.project, name });
   const kept = keptSourceOf(look.instances, instance.project, name);
   if (!kept && !interrupted) return;
-  const isUnderWay = kept !== undefined && migrationOf(kept.instance) === name;
+  const isUnderWay = kept !== undefined && migrationMarkOf(kept.instance) === name;
   const problem = !kept || isUnderWay ? undefined : undoProblem(look, instance, kept.instance);
-  if (problem) {
-    plan.refusals.push({ severity: "error", object, container, ...problem });
-    return;
+  if (problem) findings.refuse(subject, problem);
+  else {
+    const reason =
+      interrupted || !kept ? "what was begun is finished or taken back" : sentenceOf(instance, kept);
+    findings.act("undo-migration", subject, reason, { pool: kept?.instance.root?.pool });
   }
-  plan.actions.push({
-    kind: "undo-migration",
-    object,
-    container,
-    ...(kept?.instance.root ? { pool: kept.instance.root.pool } : {}),
-    reason: interrupted || !kept ? "what was begun is finished or taken back" : reasonOf(instance, kept),
-  });
 }
 
-function reasonOf(instance: InstanceLook, kept: { instance: InstanceLook; since: string }): string {
-  const { files, bytes } = instance.writtenSince ?? { files: null, bytes: null };
+/** The name under which what was written since the migration is kept. */
+function asideName({ name, config }: InstanceLook): string {
+  return undoneName(name, config["volatile.uuid"] ?? "");
+}
+
+function sentenceOf(instance: InstanceLook, kept: { instance: InstanceLook; since: string }): string {
+  const { files = null, bytes = null } = instance.writtenSince ?? {};
   const amount =
     files === null || bytes === null
       ? "how much is not known"
       : `${files} file${files === 1 ? "" : "s"}, ${formatBytes(bytes)}`;
-  const aside = undoneName(instance.name, instance.config["volatile.uuid"] ?? "");
-  return `goes back to its source of ${kept.since}, kept as ${kept.instance.name} on pool ${kept.instance.root?.pool ?? ""}; what was written since (${amount}) is kept as ${aside}`;
+  return `goes back to its source of ${kept.since}, kept as ${kept.instance.name} on pool ${kept.instance.root?.pool ?? ""}; what was written since (${amount}) is kept as ${asideName(instance)}`;
 }
 
-function undoProblem(
-  look: HostLook,
-  instance: InstanceLook,
-  kept: InstanceLook,
-): { reason: string; remedy: string } | undefined {
+function undoProblem(look: HostLook, instance: InstanceLook, kept: InstanceLook): Problem | undefined {
   if (!/^[0-9a-f-]{36}$/.test(instance.config["volatile.uuid"] ?? "")) {
     return { reason: "it has no volatile.uuid", remedy: "Start it once with this Incus, then run again." };
   }
@@ -86,12 +74,10 @@ function undoProblem(
       remedy: "Start or stop it, then run again.",
     };
   }
-  const aside = undoneName(instance.name, instance.config["volatile.uuid"] ?? "");
-  if (findInstance(look, instance.project, aside)) {
-    return {
-      reason: `the name ${aside} for what was written since is taken by an earlier undo`,
-      remedy: "Name it under optIn.removeParked (and not under undo) for one run, or rename that instance.",
-    };
-  }
-  return undefined;
+  const aside = asideName(instance);
+  if (!findInstance(look, instance.project, aside)) return undefined;
+  return {
+    reason: `the name ${aside} for what was written since is taken by an earlier undo`,
+    remedy: "Name it under optIn.removeParked (and not under undo) for one run, or rename that instance.",
+  };
 }

@@ -1,6 +1,6 @@
 import { formatBytes } from "@taos-hosts/providers";
+import { describeCost } from "../plan/cost.ts";
 import type { Action, ContainerRow, HostPlan, Plan } from "../plan/plan.ts";
-import { describeCost } from "../plan/rows.ts";
 
 export type ReportFormat = "text" | "markdown" | "json";
 

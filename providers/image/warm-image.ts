@@ -11,7 +11,7 @@ import { getServer, listProjects } from "../incus/server.ts";
 import { shared } from "../incus/shared.ts";
 import { OWNER_KEY } from "../marks/keys.ts";
 import { isOfSameStack } from "../marks/ownership.ts";
-import { isCopyOnWrite } from "../pool/decision.ts";
+import { isCopyOnWrite } from "../pool/drivers.ts";
 import { defineResource } from "../pulumi/definition.ts";
 import { changedFields } from "../pulumi/drift.ts";
 import type { CommonState, Lifecycle } from "../pulumi/lifecycle.ts";

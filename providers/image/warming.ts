@@ -5,7 +5,7 @@ import { createInstance, deleteInstance, findInstance } from "../incus/instances
 import { withLock } from "../incus/lock.ts";
 import { findPool, listWarmFingerprints } from "../incus/pools.ts";
 import { OWNER_KEY } from "../marks/keys.ts";
-import { isCopyOnWrite } from "../pool/decision.ts";
+import { isCopyOnWrite } from "../pool/drivers.ts";
 import { progressFor } from "../pulumi/progress.ts";
 
 /** Importing and unpacking some 500 MB take minutes on an SD card; gz and xz unpack on one core. */

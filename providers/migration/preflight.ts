@@ -1,4 +1,5 @@
 import { VisibleError } from "../common/errors.ts";
+import type { Problem } from "../common/problem.ts";
 import { refuseForeignMounts } from "../host/foreign-mounts.ts";
 import type { HostLook } from "../host/look.ts";
 import { lookAtHost } from "../host/look-at-host.ts";
@@ -13,7 +14,7 @@ import { copyName, parkedName } from "../marks/made-names.ts";
 import { ensureSpace } from "./copy/space.ts";
 import { countFlagged, hasNestedSubvolumes, snapshotVolumeOf, volumeOf } from "./copy/volume.ts";
 import { type Move, refOf } from "./move.ts";
-import { migrationProblem, type Problem } from "./problems.ts";
+import { migrationProblem } from "./problems.ts";
 import { requireTools } from "./tools.ts";
 
 /** Milliseconds to look at the host. */

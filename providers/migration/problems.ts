@@ -1,4 +1,5 @@
 import { formatBytes } from "../common/bytes.ts";
+import type { Problem } from "../common/problem.ts";
 import { missingSourcesRefusal } from "../host/device-sources.ts";
 import { mountsRefusal } from "../host/foreign-mounts.ts";
 import type { HostLook } from "../host/look.ts";
@@ -7,12 +8,6 @@ import { startRefusal } from "../host/nic-conflicts.ts";
 import { parkedMarkOf } from "../marks/identity.ts";
 import { copyName, parkedName } from "../marks/made-names.ts";
 import { migrationRefusal } from "../project/limits.ts";
-
-/** Why something is not done, and what the person can do about it. */
-export interface Problem {
-  reason: string;
-  remedy: string;
-}
 
 /** Where a container is to go. */
 export interface MigrationTarget {

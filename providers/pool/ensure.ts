@@ -11,14 +11,16 @@ import { shared } from "../incus/shared.ts";
 import { OWNER_KEY, RELEASED_KEY } from "../marks/keys.ts";
 import { isReleased, ownershipOf } from "../marks/ownership.ts";
 import { progressFor } from "../pulumi/progress.ts";
-import { type PoolWorld, settleWish } from "./choice.ts";
-import { decidePool, type PoolDecision, poolBlockers, reasonOf, type SettledWish } from "./decision.ts";
+import { poolBlockers } from "./contents.ts";
+import { decidePool, type PoolDecision, reasonOf } from "./decision.ts";
 import { poolFactsOf } from "./facts.ts";
 import { growPool } from "./growth.ts";
 import type { StoragePoolArgs, StoragePoolState } from "./pool-args.ts";
 import { checkLeftovers, checkServer, probeDriver, probeFreeBytes } from "./preflight.ts";
-import { abandonRecreation, findRecreation, finishRecreation, recreatePool } from "./recreation.ts";
+import { finishRecreation, recreatePool } from "./recreation.ts";
+import { endRecreation, findRecreation } from "./recreation-journal.ts";
 import { checkSourceDirectory } from "./source.ts";
+import { type PoolWorld, type SettledWish, settleWish } from "./wish.ts";
 
 /** Milliseconds for the look before a decision. */
 export const LOOK_DEADLINE = 60_000;
@@ -99,7 +101,7 @@ export async function ensure(
     await finishRecreation(client, args.name, unfinished, await openHostFiles(client), progress);
   } else if (unfinished) {
     progress("an interrupted recreation is taken back: the dir pool is wanted, or no longer proven empty");
-    await abandonRecreation(client, args.name, unfinished);
+    await endRecreation(client, args.name, unfinished);
   }
   const decision = await decide(args, client);
   const differs = expected !== undefined && expected !== decision.action && !unfinished;

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { PoolName } from "../common/names.ts";
 import { CommonArgs, type CommonState } from "../pulumi/lifecycle.ts";
-import { LEAST_LOOP_SIZE } from "./decision.ts";
+import { LEAST_LOOP_SIZE } from "./loop-size.ts";
 
 /**
  * A storage pool of this name, driver and source with at least this size exists. Creates it, adopts a fitting one,

@@ -1,4 +1,4 @@
-import { VisibleError } from "../common/errors.ts";
+import { messageOf, VisibleError } from "../common/errors.ts";
 import type { HostFiles } from "../host/files.ts";
 import type { IncusClient } from "../incus/client.ts";
 import { createPool, deletePool, findPool, getPoolResources } from "../incus/pools.ts";
@@ -75,7 +75,7 @@ async function withProbe<T>(
 export function probeDriver(client: IncusClient, driver: "btrfs" | "zfs"): Promise<void> {
   return withProbe(client, driver, { size: PROBE_SIZE }, () => Promise.resolve()).catch((error: unknown) => {
     throw new VisibleError(
-      `Driver ${driver} does not work on host "${client.host.name}": ${error instanceof Error ? error.message : ""} Install btrfs-progs there, or set another driver.`,
+      `Driver ${driver} does not work on host "${client.host.name}": ${messageOf(error)} Install btrfs-progs there, or set another driver.`,
     );
   });
 }

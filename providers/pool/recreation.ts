@@ -1,35 +1,18 @@
-import { z } from "zod";
 import { incusSize } from "../common/bytes.ts";
 import { isNotFound, messageOf, VisibleError } from "../common/errors.ts";
 import type { HostFiles } from "../host/files.ts";
 import type { IncusClient } from "../incus/client.ts";
 import { createPool, deletePool, findPool } from "../incus/pools.ts";
-import { changeProfile, listProfiles } from "../incus/profiles.ts";
-import { getServer } from "../incus/server.ts";
 import { OWNER_KEY, RECREATION_PREFIX } from "../marks/keys.ts";
 import type { Progress } from "../pulumi/progress.ts";
-import { isCopyOnWrite } from "./decision.ts";
-
-const Journal = z.object({
-  /** The pool as it was: what is put back if anything fails. */
-  description: z.string(),
-  config: z.record(z.string(), z.string()),
-  /** Driver and size (bytes; 0: none) of the pool that takes its place. */
-  driver: z.enum(["btrfs", "zfs"]),
-  size: z.number(),
-  source: z.string(),
-  owner: z.string(),
-  /** Every disk device of a profile that names the pool, with all its keys. */
-  devices: z.array(
-    z.object({
-      project: z.string(),
-      profile: z.string(),
-      device: z.string(),
-      keys: z.record(z.string(), z.string()),
-    }),
-  ),
-});
-type Journal = z.infer<typeof Journal>;
+import { isCopyOnWrite } from "./drivers.ts";
+import {
+  endRecreation,
+  findProfileDisks,
+  type Journal,
+  removeProfileDisks,
+  writeJournal,
+} from "./recreation-journal.ts";
 
 /** What the new pool shall be. */
 export interface Recreation {
@@ -39,27 +22,6 @@ export interface Recreation {
   size: number | undefined;
   source: string;
   owner: string;
-  description?: string | undefined;
-}
-
-/** A recreation that a killed run left unfinished, or undefined. */
-export async function findRecreation(client: IncusClient, pool: string): Promise<Journal | undefined> {
-  const text = (await getServer(client)).config[`${RECREATION_PREFIX}${pool}`];
-  return text ? Journal.parse(JSON.parse(text)) : undefined;
-}
-
-function writeJournal(client: IncusClient, pool: string, journal: Journal | undefined): Promise<void> {
-  const value = journal ? JSON.stringify(journal) : "";
-  return client.write("PATCH", "/1.0", { body: { config: { [`${RECREATION_PREFIX}${pool}`]: value } } });
-}
-
-/** Keys that Incus computes for a `dir` pool, or that mean nothing for the next driver. */
-function carriedConfig(config: Record<string, string>): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(config).filter(
-      ([key]) => key.startsWith("user.") || key.startsWith("rsync.") || key.startsWith("volume."),
-    ),
-  );
 }
 
 /**
@@ -70,28 +32,16 @@ function carriedConfig(config: Record<string, string>): Record<string, string> {
  */
 export async function recreatePool(
   client: IncusClient,
-  recreation: Recreation,
+  { name, driver, size = 0, source, owner }: Recreation,
   files: HostFiles | undefined,
   progress: Progress,
 ): Promise<void> {
-  const { name } = recreation;
   const found = await findPool(client, name);
   if (!found?.value.config)
     throw new VisibleError(`Pool "${name}" changed while it was looked at. Run up again.`);
-  const devices = (await listProfiles(client)).flatMap((profile) =>
-    Object.entries(profile.devices)
-      .filter(([, device]) => device["type"] === "disk" && device["pool"] === name)
-      .map(([device, keys]) => ({ project: profile.project, profile: profile.name, device, keys })),
-  );
-  const journal: Journal = {
-    description: found.value.description,
-    config: found.value.config,
-    driver: recreation.driver,
-    size: recreation.size ?? 0,
-    source: recreation.source,
-    owner: recreation.owner,
-    devices: devices.filter((one, index) => devices.findIndex((other) => sameDevice(one, other)) === index),
-  };
+  const { description, config } = found.value;
+  const devices = await findProfileDisks(client, name);
+  const journal: Journal = { description, config, driver, size, source, owner, devices };
   if (await files?.exists("disks", `${name}.img`)) {
     throw new VisibleError(
       `Refusing to recreate pool "${name}": a file disks/${name}.img is left in Incus' directory and Incus would delete it. Move it away.`,
@@ -99,10 +49,6 @@ export async function recreatePool(
   }
   await writeJournal(client, name, journal);
   await finishRecreation(client, name, journal, files, progress);
-}
-
-function sameDevice(a: Journal["devices"][number], b: Journal["devices"][number]): boolean {
-  return a.project === b.project && a.profile === b.profile && a.device === b.device;
 }
 
 /** Goes on from wherever the host is; restores the old pool where the new one cannot be made. */
@@ -113,62 +59,61 @@ export async function finishRecreation(
   files: HostFiles | undefined,
   progress: Progress,
 ): Promise<void> {
+  const { driver, devices } = journal;
+  const say = (what: string): void => progress(`recreating as ${driver}: ${what}`);
   try {
-    await removeHalfMade(client, name, journal, progress);
-    const before = await findPool(client, name);
-    if (before && !isCopyOnWrite(before.value.driver)) {
-      progress(`recreating as ${journal.driver}: taking its disks out of ${journal.devices.length} profiles`);
-      for (const entry of journal.devices) await removeDevice(client, name, entry);
-      progress(`recreating as ${journal.driver}: deleting the empty dir pool`);
-      await deletePool(client, name).catch((error: unknown) => {
-        if (!isNotFound(error)) throw error;
-      });
-    }
-    if (!before || !isCopyOnWrite(before.value.driver)) {
+    await removeHalfMade(client, name, journal, say);
+    const before = (await findPool(client, name))?.value;
+    if (!before || !isCopyOnWrite(before.driver)) {
+      if (before) {
+        say(`taking its disks out of ${devices.length} profiles`);
+        await removeProfileDisks(client, name, journal);
+        say("deleting the empty dir pool");
+        await deletePool(client, name).catch((error: unknown) => {
+          if (!isNotFound(error)) throw error;
+        });
+      }
       // The journal says that no such file was there before: it is the rest of our own interrupted creation.
       if (await files?.exists("disks", `${name}.img`)) await files?.remove("disks", `${name}.img`);
-      progress(`recreating as ${journal.driver}: creating the pool`);
-      await createPool(client, {
-        name,
-        driver: journal.driver,
-        description: journal.description,
-        config: {
-          ...carriedConfig(journal.config),
-          ...(journal.source === "loop" ? {} : { source: journal.source }),
-          ...(journal.size > 0 ? { size: incusSize(journal.size) } : {}),
-          [OWNER_KEY]: journal.owner,
-        },
-      });
+      say("creating the pool");
+      await createPool(client, newPool(name, journal));
     }
   } catch (error) {
     await restore(client, name, journal, error, progress);
   }
-  for (const entry of journal.devices) await putDeviceBack(client, entry);
-  await writeJournal(client, name, undefined);
-  progress(`recreated as ${journal.driver}`);
+  await endRecreation(client, name, journal);
+  progress(`recreated as ${driver}`);
+}
+
+/** The pool with its description and those of its keys that mean something for the next driver. */
+function newPool(name: string, { driver, description, config, source, size, owner }: Journal) {
+  const carried = Object.entries(config).filter(([key]) => /^(user|rsync|volume)\./.test(key));
+  return {
+    name,
+    driver,
+    description,
+    config: {
+      ...Object.fromEntries(carried),
+      ...(source === "loop" ? {} : { source }),
+      ...(size > 0 ? { size: incusSize(size) } : {}),
+      [OWNER_KEY]: owner,
+    },
+  };
 }
 
 /** A daemon that was killed within its mkfs keeps a pool that it can never mount. It is ours, and nothing is on it. */
 async function removeHalfMade(
   client: IncusClient,
   name: string,
-  journal: Journal,
-  progress: Progress,
+  { owner }: Journal,
+  say: Progress,
 ): Promise<void> {
   const found = (await findPool(client, name))?.value;
   if (!found || !isCopyOnWrite(found.driver) || found.status === "Created" || found.status === "") return;
-  if (found.config?.[OWNER_KEY] !== journal.owner) return;
+  if (found.config?.[OWNER_KEY] !== owner) return;
   if (found.used_by.some((url) => !url.startsWith("/1.0/images/"))) return;
-  progress(
-    `recreating as ${journal.driver}: deleting the pool that an interrupted run left ${found.status.toLowerCase()}`,
-  );
+  say(`deleting the pool that an interrupted run left ${found.status.toLowerCase()}`);
   await deletePool(client, name);
-}
-
-/** For a `dir` pool that got content before its interrupted recreation was gone on with: it and its profiles stay. */
-export async function abandonRecreation(client: IncusClient, name: string, journal: Journal): Promise<void> {
-  for (const entry of journal.devices) await putDeviceBack(client, entry);
-  await writeJournal(client, name, undefined);
 }
 
 /** Puts everything back as it was. Its own failure leaves the journal, so the next run tries again. */
@@ -179,55 +124,22 @@ async function restore(
   cause: unknown,
   progress: Progress,
 ): Promise<never> {
+  const { driver, description } = journal;
   progress(`failed (${messageOf(cause)}); putting the dir pool back`);
   try {
     if (!(await findPool(client, name))) {
-      const { source, ...config } = journal.config;
-      const usual = source === undefined || source.endsWith(`/storage-pools/${name}`);
-      await createPool(client, {
-        name,
-        driver: "dir",
-        description: journal.description,
-        config: usual ? config : { ...config, source },
-      });
+      const { source, ...others } = journal.config;
+      const isUsual = source === undefined || source.endsWith(`/storage-pools/${name}`);
+      const config = isUsual ? others : { ...others, source };
+      await createPool(client, { name, driver: "dir", description, config });
     }
-    for (const entry of journal.devices) await putDeviceBack(client, entry);
-    await writeJournal(client, name, undefined);
+    await endRecreation(client, name, journal);
   } catch (error) {
     throw new VisibleError(
       `Failed to recreate pool "${name}" (${messageOf(cause)}), and putting it back is not finished either (${messageOf(error)}). What was there is written in the server's config key ${RECREATION_PREFIX}${name}; run up again.`,
     );
   }
   throw new VisibleError(
-    `Failed to recreate pool "${name}" as ${journal.driver}: ${messageOf(cause)}. The dir pool and its profiles are back as they were.`,
+    `Failed to recreate pool "${name}" as ${driver}: ${messageOf(cause)}. The dir pool and its profiles are back as they were.`,
   );
-}
-
-type Entry = Journal["devices"][number];
-
-async function modifyDevices(
-  client: IncusClient,
-  entry: Entry,
-  modify: (devices: Record<string, Record<string, string>>) => boolean,
-): Promise<void> {
-  await changeProfile(client, entry.project, entry.profile, (profile) => {
-    const devices = structuredClone(profile.devices);
-    return modify(devices) ? { ...profile, devices } : undefined;
-  });
-}
-
-function removeDevice(client: IncusClient, pool: string, entry: Entry): Promise<void> {
-  return modifyDevices(client, entry, (devices) => {
-    if (devices[entry.device]?.["pool"] !== pool) return false;
-    delete devices[entry.device];
-    return true;
-  });
-}
-
-function putDeviceBack(client: IncusClient, entry: Entry): Promise<void> {
-  return modifyDevices(client, entry, (devices) => {
-    if (devices[entry.device]) return false;
-    devices[entry.device] = entry.keys;
-    return true;
-  });
 }

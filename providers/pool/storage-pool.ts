@@ -12,14 +12,16 @@ import { defineResource } from "../pulumi/definition.ts";
 import { changedFields, configDrift } from "../pulumi/drift.ts";
 import type { CheckFailure, Lifecycle } from "../pulumi/lifecycle.ts";
 import { progressFor } from "../pulumi/progress.ts";
-import { servingPool } from "./choice.ts";
-import { decidePool, isCopyOnWrite, type PoolDecision } from "./decision.ts";
+import { poolHolds } from "./contents.ts";
+import { decidePool, type PoolDecision } from "./decision.ts";
+import { isCopyOnWrite } from "./drivers.ts";
 import { ensure, LOOK_DEADLINE, markedPool, refusal, settled } from "./ensure.ts";
-import { poolFactsOf, poolHolds } from "./facts.ts";
+import { poolFactsOf } from "./facts.ts";
 import { decideGrowth } from "./growth.ts";
 import { StoragePoolArgs, type StoragePoolState } from "./pool-args.ts";
-import { findRecreation } from "./recreation.ts";
+import { findRecreation } from "./recreation-journal.ts";
 import { strangersIn } from "./source.ts";
+import { servingPool } from "./wish.ts";
 
 /** Decisions that write something. */
 const WRITING: readonly string[] = ["create", "recreate", "grow"] satisfies PoolDecision["action"][];

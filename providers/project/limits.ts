@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { formatBytes, parseBytes } from "../common/bytes.ts";
+import type { Problem } from "../common/problem.ts";
 import type { IncusClient } from "../incus/client.ts";
 import { api } from "../incus/paths.ts";
 import type { Project } from "../incus/schemas.ts";
@@ -59,11 +60,19 @@ export async function withUsage(client: IncusClient, project: Project): Promise<
   return rules;
 }
 
-/** The first limit that does not hold what is added, with all figures. */
+/** The first limit that does not hold one container more, with all figures. */
 function exceeded(
   limits: ProjectRules["limits"],
-  adds: Record<string, number>,
+  { memory = "", cpu, processes, disk }: CountedLimits,
 ): { name: string; text: string } | undefined {
+  const adds: Record<string, number> = {
+    containers: 1,
+    instances: 1,
+    memory: parseBytes(memory) ?? 0,
+    cpu: Number(cpu ?? 0) || 0,
+    processes: Number(processes ?? 0) || 0,
+    disk: disk ?? 0,
+  };
   for (const [name, { limit, usage }] of Object.entries(limits)) {
     const more = adds[name] ?? 0;
     if (more === 0 || usage + more <= limit) continue;
@@ -86,7 +95,7 @@ export function migrationRefusal(
   project: string,
   rules: ProjectRules | undefined,
   container: CountedLimits,
-): { reason: string; remedy: string } | undefined {
+): Problem | undefined {
   if (!rules) return undefined;
   if (rules.forbidsLowLevel) {
     return {
@@ -94,32 +103,22 @@ export function migrationRefusal(
       remedy: `Allow it: incus project set ${project} restricted.containers.lowlevel=allow (limits and other restrictions stay as they are), then run again.`,
     };
   }
-  const adds: Record<string, number> = {
-    ...{ containers: 1, instances: 1 },
-    memory: parseBytes(container.memory ?? "") ?? 0,
-    cpu: Number(container.cpu ?? 0) || 0,
-    processes: Number(container.processes ?? 0) || 0,
-    disk: container.disk ?? 0,
-  };
-  const full = exceeded(rules.limits, adds);
-  if (full) {
-    return {
+  const full = exceeded(rules.limits, container);
+  return (
+    full && {
       reason: `its copy does not fit beside it into project ${project}: ${full.text}`,
       remedy: `Raise it for the time until its parked source is deleted (incus project set ${project} limits.${full.name}=…), then run again.`,
-    };
-  }
-  return undefined;
+    }
+  );
 }
 
-/** Limits that every instance of a project must have itself where the project has them. */
-const COUNTED = ["memory", "cpu", "processes", "disk"] as const;
-/** Which key of an agent sets what is counted. */
-const AGENT_KEYS = {
-  memory: "memory",
-  cpu: "cpu",
-  processes: "config.limits.processes",
-  disk: "disk",
-} as const;
+/** Limits that every instance of a project must have itself where the project has them, and the agent's key for each. */
+const COUNTED = [
+  ["memory", "memory"],
+  ["cpu", "cpu"],
+  ["processes", "config.limits.processes"],
+  ["disk", "disk"],
+] as const;
 
 /**
  * Why a project does not let a container be made in it, with the way out. Pure.
@@ -131,7 +130,7 @@ export function creationRefusal(
   rules: Partial<ProjectRules> | undefined,
   container: CountedLimits,
   hasRawConfig: boolean,
-): { reason: string; remedy: string } | undefined {
+): Problem | undefined {
   if (rules?.forbidsRaw && hasRawConfig) {
     return {
       reason: `its project ${project} is restricted, and so forbids raw.* keys (idmapUid is one)`,
@@ -139,21 +138,14 @@ export function creationRefusal(
     };
   }
   const limits = rules?.limits ?? {};
-  for (const name of COUNTED) {
+  for (const [name, key] of COUNTED) {
     if (limits[name] === undefined || container[name] != null) continue;
     return {
       reason: `its project ${project} limits ${name}, and so takes no container without a limit of its own`,
-      remedy: `Set ${AGENT_KEYS[name]} of the agent.`,
+      remedy: `Set ${key} of the agent.`,
     };
   }
-  const adds: Record<string, number> = {
-    ...{ containers: 1, instances: 1 },
-    memory: parseBytes(container.memory ?? "") ?? 0,
-    cpu: Number(container.cpu ?? 0) || 0,
-    processes: Number(container.processes ?? 0) || 0,
-    disk: container.disk ?? 0,
-  };
-  const full = exceeded(limits, adds);
+  const full = exceeded(limits, container);
   return (
     full && {
       reason: `it does not fit into project ${project}: ${full.text}`,

@@ -1,7 +1,7 @@
 import { chmod, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { IncusClient } from "../../providers/incus/client.ts";
-import { findRecreation } from "../../providers/pool/recreation.ts";
+import { findRecreation } from "../../providers/pool/recreation-journal.ts";
 import type { IncusDaemon } from "../testbed/daemon.ts";
 
 /** Profiles whose root disk names the pool, as `project/profile`. */

@@ -1,6 +1,25 @@
 import { cowName } from "../common/names.ts";
 import { isOfSameStack } from "../marks/ownership.ts";
-import { isCopyOnWrite, type PoolWish, type SettledWish } from "./decision.ts";
+import { isCopyOnWrite, type WantedDriver } from "./drivers.ts";
+
+/** The wish: one pool of the stack config. Sizes in bytes. */
+export interface PoolWish {
+  name: string;
+  driver: WantedDriver;
+  /** `loop`, a block device `/dev/…`, or a path on btrfs. */
+  source: string;
+  size?: number | undefined;
+  /** Set for the second pool beside a `dir` pool: use that pool itself where it is copy-on-write already. */
+  insteadOf?: string | undefined;
+  /** The config names no pool: `settleWish` finds the one that is meant. */
+  isUnnamed?: boolean | undefined;
+}
+
+/** A wish with the pool's real name. */
+export type SettledWish<W extends PoolWish = PoolWish> = W & {
+  /** The name is the default profile's, not the config's: the pool is used or left, and never made anew. */
+  isByProfile?: boolean;
+};
 
 /** What of a host says which pool is meant. */
 export interface PoolWorld {
