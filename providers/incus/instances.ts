@@ -1,4 +1,4 @@
-import { IncusApiError } from "../common/errors.ts";
+import { IncusApiError, VisibleError } from "../common/errors.ts";
 import { poll } from "../common/poll.ts";
 import { type IncusClient, noneWhereMissing, type Versioned, type WaitOptions } from "./client.ts";
 import { api } from "./paths.ts";
@@ -23,6 +23,13 @@ export async function findInstance(
   ref: InstanceRef,
 ): Promise<Versioned<Instance> | undefined> {
   return client.find(path(ref), Instance, { query: query(ref) });
+}
+
+/** An instance that must be there. @throws VisibleError where it is gone */
+export async function presentInstance(client: IncusClient, ref: InstanceRef): Promise<Versioned<Instance>> {
+  const found = await findInstance(client, ref);
+  if (found) return found;
+  throw new VisibleError(`Instance "${ref.name}" of project "${ref.project}" is gone.`);
 }
 
 export function getInstanceState(client: IncusClient, ref: InstanceRef): Promise<InstanceState> {

@@ -1,9 +1,7 @@
 import { z } from "zod";
 import { messageOf, VisibleError } from "../common/errors.ts";
 import { Identity, standingOf } from "./identity.ts";
-import { JOURNAL_KEY } from "./keys.ts";
-
-const Devices = z.record(z.string(), z.record(z.string(), z.string()));
+import { JOURNAL_KEY, LEASE_KEY } from "./keys.ts";
 
 /**
  * What parking changes on an instance and needs to be put back: on the copy when it takes over, on the instance
@@ -12,7 +10,7 @@ const Devices = z.record(z.string(), z.record(z.string(), z.string()));
 export const Originals = z.object({
   config: z.record(z.string(), z.string()),
   /** Local devices as they were, all of them. */
-  devices: Devices,
+  devices: z.record(z.string(), z.record(z.string(), z.string())),
 });
 export type Originals = z.infer<typeof Originals>;
 
@@ -114,7 +112,10 @@ export function requireMark(
   );
 }
 
-/** The config entry that stores a journal; undefined removes it. */
-export function journalEntry(journal: Journal | undefined): Record<string, string> {
-  return { [JOURNAL_KEY]: journal === undefined ? "" : JSON.stringify(journal) };
+/** The config entry that stores a journal. */
+export function journalEntry(journal: Journal): Record<string, string> {
+  return { [JOURNAL_KEY]: JSON.stringify(journal) };
 }
+
+/** Config that takes journal and lease off an instance. */
+export const NO_JOURNAL = { [JOURNAL_KEY]: "", [LEASE_KEY]: "" };

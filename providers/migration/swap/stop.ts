@@ -4,7 +4,13 @@ import type { HostFiles } from "../../host/files.ts";
 import type { HostMachine } from "../../host/machine.ts";
 import type { IncusClient } from "../../incus/client.ts";
 import { changeInstance } from "../../incus/instance-patch.ts";
-import { findInstance, getInstanceState, type InstanceRef, setInstanceState } from "../../incus/instances.ts";
+import {
+  findInstance,
+  getInstanceState,
+  type InstanceRef,
+  presentInstance,
+  setInstanceState,
+} from "../../incus/instances.ts";
 import type { Instance } from "../../incus/schemas.ts";
 
 /** Milliseconds for a kill, or for Incus to answer beyond the timeout that it was given. */
@@ -37,8 +43,7 @@ export async function stopInstance(
   ref: InstanceRef,
   options: StopOptions,
 ): Promise<void> {
-  const instance = (await findInstance(client, ref))?.value;
-  if (!instance) throw new VisibleError(`Instance "${ref.name}" is gone.`);
+  const instance = (await presentInstance(client, ref)).value;
   if (instance.status === "Stopped") return;
   const { files } = options;
   const init = files && maySignal(instance) ? await initOf(client, files.machine, ref) : undefined;
