@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { messageOf, VisibleError } from "../common/errors.ts";
-import { Identity, standingOf } from "./identity.ts";
+import { Identity, type Marked, standingOf } from "./identity.ts";
 import { JOURNAL_KEY, LEASE_KEY } from "./keys.ts";
 
 /**
@@ -84,7 +84,7 @@ export type Journal = z.infer<typeof Journal>;
  * The journal on an instance, if it has one.
  * @throws VisibleError where the key holds something else; guessing could lose data
  */
-export function readJournal(instance: { name: string; config: Record<string, string> }): Journal | undefined {
+export function readJournal(instance: Marked): Journal | undefined {
   const text = instance.config[JOURNAL_KEY];
   if (text === undefined || text === "") return undefined;
   try {
@@ -101,10 +101,7 @@ export function readJournal(instance: { name: string; config: Record<string, str
  * carries a journal of that migration and role, written for this very instance.
  * @throws VisibleError where it does not; nothing has been done to it
  */
-export function requireMark(
-  instance: { name: string; config: Record<string, string> },
-  expected: Pick<Journal, "id" | "role">,
-): void {
+export function requireMark(instance: Marked, expected: Pick<Journal, "id" | "role">): void {
   const now = readJournal(instance);
   if (now?.id === expected.id && now.role === expected.role && standingOf(instance, now) === "own") return;
   throw new VisibleError(
