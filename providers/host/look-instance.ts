@@ -78,11 +78,16 @@ function lastPart(name: string): string {
   return name.split("/").at(-1) ?? name;
 }
 
-/** Reduces an instance of the API. `profileProject` is the project whose profiles it uses. */
+/**
+ * Reduces an instance of the API.
+ * @param profileProject the project whose profiles it uses
+ * @param changes what `up` changes on it in place
+ */
 export function instanceLook(
   instance: Instance,
   profiles: readonly Profile[],
   profileProject: string,
+  changes: string[] = [],
 ): InstanceLook {
   const giverOf = (device: string): string | null => {
     if (instance.devices[device]) return null;
@@ -124,6 +129,7 @@ export function instanceLook(
     ...(stateful ? { statefulSnapshot: lastPart(stateful.name) } : {}),
     bytes: usage >= 0 ? usage : null,
     snapshotBytes: null,
+    ...(changes.length > 0 ? { changes } : {}),
   };
 }
 

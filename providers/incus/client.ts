@@ -1,39 +1,12 @@
-import type { Dispatcher } from "undici";
 import { z } from "zod";
-import {
-  CancelledError,
-  DeadlineError,
-  IncusApiError,
-  isNotFound,
-  messageOf,
-  UnreachableError,
-  VisibleError,
-} from "../common/errors.ts";
-import { lifetimeSignal } from "../common/lifetime.ts";
+import { DeadlineError, IncusApiError, isNotFound, VisibleError } from "../common/errors.ts";
 import { type Endpoint, type HostConnection, resolveEndpoint } from "./connection.ts";
-import { Envelope, Operation } from "./schemas.ts";
+import { REQUEST_DEADLINE, type RequestOptions, Requests, type WriteMethod } from "./requests.ts";
+import { Operation } from "./schemas.ts";
 import { SshConnection } from "./ssh.ts";
-import { openTransport } from "./transport.ts";
 
-/** Deadline of a plain request, in milliseconds. Pool creation runs mkfs inside one and passes its own. */
-const REQUEST_DEADLINE = 60_000;
 /** How long one long-poll of an operation stays open, in seconds; progress is looked at in between. */
 const WAIT_SLICE = 2;
-
-export interface RequestOptions {
-  /** Query parameters; undefined ones are left out. */
-  query?: Record<string, string | number | undefined>;
-  /** JSON body. */
-  body?: unknown;
-  /** Raw body instead of JSON: a stream, buffer or form. */
-  raw?: Exclude<Dispatcher.RequestOptions["body"], undefined>;
-  headers?: Record<string, string>;
-  /** Value for If-Match. A 412 answer then means that the object changed meanwhile. */
-  etag?: string | undefined;
-  /** Milliseconds until the request is given up. @default 60000 */
-  deadline?: number;
-  signal?: AbortSignal;
-}
 
 /** An object together with the etag that a later write sends along. */
 export interface Versioned<T> {
@@ -41,24 +14,23 @@ export interface Versioned<T> {
   etag: string | undefined;
 }
 
+/** What is looked for; undefined where there is no such object. */
+export type Found<T> = Promise<Versioned<T> | undefined>;
+
 export interface WaitOptions {
   /** Milliseconds until the wait is given up; the operation itself goes on. */
   deadline: number;
   /** Called with the operation's metadata while it runs. */
   onProgress?: (metadata: Record<string, unknown>) => void;
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
-
-type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE" | "HEAD";
 
 const clients = new Map<string, IncusClient>();
 
 /** The process's one client for this host: connections are kept alive and shared by all resources. */
 export function clientFor(host: HostConnection): IncusClient {
   const key = JSON.stringify([host.connection, host.tls ?? {}]);
-  const known = clients.get(key);
-  if (known) return known;
-  const client = new IncusClient(host);
+  const client = clients.get(key) ?? new IncusClient(host);
   clients.set(key, client);
   return client;
 }
@@ -72,14 +44,14 @@ export class IncusClient {
   readonly endpoint: Endpoint;
   /** The way to commands and files of the host; undefined where it is not reached over ssh. */
   readonly ssh: SshConnection | undefined;
-  private readonly dispatcher: Dispatcher;
+  readonly requests: Requests;
   private writes = 0;
 
   constructor(host: HostConnection) {
     this.host = host;
     this.endpoint = resolveEndpoint(host);
     this.ssh = this.endpoint.kind === "ssh" ? new SshConnection(this.endpoint) : undefined;
-    this.dispatcher = openTransport(this.endpoint, this.ssh);
+    this.requests = new Requests(host, this.endpoint, this.ssh);
   }
 
   /** Identifies the host in lock keys. */
@@ -97,25 +69,17 @@ export class IncusClient {
     clients.forEach((client, key) => {
       if (client === this) clients.delete(key);
     });
-    await this.dispatcher.close();
+    await this.requests.close();
     await this.ssh?.close();
   }
 
   /** GET of an object, parsed. @throws IncusApiError (404 when absent), UnreachableError, DeadlineError */
-  async get<S extends z.ZodType>(
-    path: string,
-    schema: S,
-    options: RequestOptions = {},
-  ): Promise<z.output<S>> {
+  async get<S extends z.ZodType>(path: string, schema: S, options?: RequestOptions): Promise<z.output<S>> {
     return (await this.getVersioned(path, schema, options)).value;
   }
 
   /** GET of a list, parsed. Incus sends null for an empty one. */
-  async list<S extends z.ZodType>(
-    path: string,
-    item: S,
-    options: RequestOptions = {},
-  ): Promise<z.output<S>[]> {
+  async list<S extends z.ZodType>(path: string, item: S, options?: RequestOptions): Promise<z.output<S>[]> {
     return (await this.get(path, z.array(item).nullable(), options)) ?? [];
   }
 
@@ -123,9 +87,9 @@ export class IncusClient {
   async getVersioned<S extends z.ZodType>(
     path: string,
     schema: S,
-    options: RequestOptions = {},
+    options?: RequestOptions,
   ): Promise<Versioned<z.output<S>>> {
-    const { envelope, etag } = await this.send("GET", path, options);
+    const { envelope, etag } = await this.requests.send("GET", path, options);
     const parsed = schema.safeParse(envelope.metadata);
     if (!parsed.success) {
       const issue = parsed.error.issues[0];
@@ -137,41 +101,26 @@ export class IncusClient {
   }
 
   /** The same, or undefined where there is no such object. */
-  async find<S extends z.ZodType>(
-    path: string,
-    schema: S,
-    options: RequestOptions = {},
-  ): Promise<Versioned<z.output<S>> | undefined> {
+  find<S extends z.ZodType>(path: string, schema: S, options?: RequestOptions): Found<z.output<S>> {
     return noneWhereMissing(this.getVersioned(path, schema, options));
   }
 
   /** A write that is done when it is answered. */
-  async write(
-    method: Exclude<Method, "GET" | "HEAD">,
-    path: string,
-    options: RequestOptions = {},
-  ): Promise<void> {
+  async write(method: WriteMethod, path: string, options?: RequestOptions): Promise<void> {
     this.writes += 1;
     try {
-      const { envelope } = await this.send(method, path, options);
-      if (envelope.type === "async") {
-        await this.wait(Operation.parse(envelope.metadata), {
-          deadline: options.deadline ?? REQUEST_DEADLINE,
-        });
-      }
+      const { envelope } = await this.requests.send(method, path, options);
+      const { deadline = REQUEST_DEADLINE } = options ?? {};
+      if (envelope.type === "async") await this.wait(Operation.parse(envelope.metadata), { deadline });
     } finally {
       this.writes += 1;
     }
   }
 
   /** A write that starts an operation; returns it at once. */
-  async start(
-    method: Exclude<Method, "GET" | "HEAD">,
-    path: string,
-    options: RequestOptions = {},
-  ): Promise<Operation> {
+  async start(method: WriteMethod, path: string, options?: RequestOptions): Promise<Operation> {
     this.writes += 1;
-    const { envelope } = await this.send(method, path, options);
+    const { envelope } = await this.requests.send(method, path, options);
     if (envelope.type !== "async") {
       throw new VisibleError(`Host "${this.host.name}": ${method} ${path} answered without an operation.`);
     }
@@ -180,12 +129,11 @@ export class IncusClient {
 
   /** Starts an operation and waits for its end. @throws IncusApiError with the operation's own error */
   async run(
-    method: Exclude<Method, "GET" | "HEAD">,
+    method: WriteMethod,
     path: string,
     options: RequestOptions & { wait: WaitOptions },
   ): Promise<Operation> {
-    const operation = await this.start(method, path, options);
-    return this.wait(operation, options.wait);
+    return this.wait(await this.start(method, path, options), options.wait);
   }
 
   /**
@@ -222,138 +170,23 @@ export class IncusClient {
   }
 
   private async waitSlice(id: string, seconds: number, signal: AbortSignal | undefined): Promise<Operation> {
-    const abort = signal ? { signal } : {};
+    const path = `/1.0/operations/${id}`;
+    const query = { timeout: seconds };
+    const deadline = (seconds + 30) * 1000;
     try {
-      const deadline = (seconds + 30) * 1000;
-      return await this.get(`/1.0/operations/${id}/wait`, Operation, {
-        query: { timeout: seconds },
-        deadline,
-        ...abort,
-      });
+      return await this.get(`${path}/wait`, Operation, { query, deadline, signal });
     } catch (error) {
       // Incus 6.0 answers a slice that passed with 500; the operation itself tells whether it goes on.
       if (!(error instanceof IncusApiError) || error.status !== 500) throw error;
-      return this.get(`/1.0/operations/${id}`, Operation, abort);
+      return this.get(path, Operation, { signal });
     }
-  }
-
-  /** The raw answer to a GET (a file of an instance, a backup). The caller consumes the body. */
-  async stream(path: string, options: RequestOptions = {}): Promise<Dispatcher.ResponseData> {
-    const { response } = await this.dispatch("GET", path, options);
-    if (response.statusCode !== 200) {
-      const text = await response.body.text();
-      throw new IncusApiError(`GET ${path} on host "${this.host.name}"`, response.statusCode, reasonOf(text));
-    }
-    return response;
-  }
-
-  private async dispatch(
-    method: Method,
-    path: string,
-    options: RequestOptions,
-  ): Promise<{ response: Dispatcher.ResponseData; explain: (error: unknown) => Error }> {
-    const deadline = AbortSignal.timeout(options.deadline ?? REQUEST_DEADLINE);
-    const signals = [lifetimeSignal(), deadline];
-    if (options.signal) signals.push(options.signal);
-    const explain = (error: unknown): Error => this.explain(error, `${method} ${path}`, options, deadline);
-    const query = new URLSearchParams();
-    for (const [key, value] of Object.entries(options.query ?? {})) {
-      if (value !== undefined) query.set(key, String(value));
-    }
-    const search = query.size > 0 ? `?${query}` : "";
-    const headers: Record<string, string> = { ...options.headers };
-    if (options.etag !== undefined) headers["if-match"] = options.etag;
-    let body = options.raw ?? null;
-    if (options.body !== undefined) {
-      headers["content-type"] = "application/json";
-      body = JSON.stringify(options.body);
-    }
-    try {
-      const signal = AbortSignal.any(signals);
-      const response = await this.dispatcher.request({
-        path: `${path}${search}`,
-        method,
-        headers,
-        body,
-        signal,
-      });
-      return { response, explain };
-    } catch (error) {
-      throw explain(error);
-    }
-  }
-
-  private explain(error: unknown, request: string, options: RequestOptions, deadline: AbortSignal): Error {
-    if (lifetimeSignal().aborted) return lifetimeSignal().reason;
-    if (options.signal?.aborted) {
-      const reason: unknown = options.signal.reason;
-      return reason instanceof VisibleError ? reason : new CancelledError(`Cancelled: ${request}.`);
-    }
-    const seconds = Math.round((options.deadline ?? REQUEST_DEADLINE) / 1000);
-    if (deadline.aborted) {
-      return new DeadlineError(`Host "${this.host.name}" did not answer ${request} within ${seconds} s.`);
-    }
-    return new UnreachableError(
-      `Host "${this.host.name}" cannot be reached over ${this.describeEndpoint()}: ${this.ssh?.complaint() ?? messageOf(error)}.${this.remedy(error)}`,
-      { cause: error },
-    );
-  }
-
-  private describeEndpoint(): string {
-    if (this.endpoint.kind === "unix") return this.endpoint.socketPath;
-    if (this.endpoint.kind === "ssh") return this.host.connection;
-    return `https://${this.endpoint.host}:${this.endpoint.port}`;
-  }
-
-  private remedy(error: unknown): string {
-    if (this.endpoint.kind === "ssh") return "";
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
-    if (code === "EACCES") return ' The user must be in group "incus-admin", or be root.';
-    if (code === "ENOENT" || code === "ECONNREFUSED") return " Is Incus installed and running there?";
-    return "";
-  }
-
-  private async send(
-    method: Method,
-    path: string,
-    options: RequestOptions,
-  ): Promise<{ envelope: z.infer<typeof Envelope>; etag: string | undefined }> {
-    const { response, explain } = await this.dispatch(method, path, options);
-    const text = await response.body.text().catch((error: unknown) => {
-      throw explain(error);
-    });
-    const request = `${method} ${path} on host "${this.host.name}"`;
-    const parsed = Envelope.safeParse(parseJson(text));
-    if (!parsed.success)
-      throw new IncusApiError(request, response.statusCode, "an answer that is no Incus answer");
-    const envelope = parsed.data;
-    if (envelope.type === "error" || response.statusCode >= 400) {
-      throw new IncusApiError(request, envelope.error_code || response.statusCode, envelope.error);
-    }
-    const etag = response.headers["etag"];
-    return { envelope, etag: typeof etag === "string" ? etag : undefined };
   }
 }
 
 /** Undefined instead of an error where there is no such object. */
-export async function noneWhereMissing<T>(found: Promise<T>): Promise<T | undefined> {
-  try {
-    return await found;
-  } catch (error) {
+export function noneWhereMissing<T>(found: Promise<T>): Promise<T | undefined> {
+  return found.catch((error: unknown) => {
     if (isNotFound(error)) return undefined;
     throw error;
-  }
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-function reasonOf(text: string): string {
-  const parsed = Envelope.safeParse(parseJson(text));
-  return parsed.success ? parsed.data.error : "no reason given";
+  });
 }

@@ -4,6 +4,7 @@ import { FormData } from "undici";
 import { z } from "zod";
 import type { IncusClient, WaitOptions } from "./client.ts";
 import { api } from "./paths.ts";
+import type { RequestOptions } from "./requests.ts";
 import { Image, ImageAlias } from "./schemas.ts";
 
 /** Images of every project's store. */
@@ -37,14 +38,10 @@ export async function setImageAlias(
   const existing = await findImageAlias(client, project, alias);
   if (existing?.target === fingerprint) return;
   const query = { project };
-  if (existing) {
+  const body = { name: alias, target: fingerprint };
+  if (existing)
     await client.write("PATCH", api("images", "aliases", alias), { query, body: { target: fingerprint } });
-  } else {
-    await client.write("POST", api("images", "aliases"), {
-      query,
-      body: { name: alias, target: fingerprint },
-    });
-  }
+  else await client.write("POST", api("images", "aliases"), { query, body });
 }
 
 export async function deleteImageAlias(client: IncusClient, project: string, alias: string): Promise<void> {
@@ -74,26 +71,21 @@ export async function uploadImage(
   properties: Record<string, string>,
   wait: WaitOptions,
 ): Promise<string> {
-  const headers = { "x-incus-properties": new URLSearchParams(properties).toString() };
-  const base = { query: { project }, deadline: wait.deadline };
-  let operation: Awaited<ReturnType<IncusClient["start"]>>;
+  const headers: Record<string, string> = {
+    "x-incus-properties": new URLSearchParams(properties).toString(),
+  };
+  let raw: NonNullable<RequestOptions["raw"]>;
   if ("file" in files) {
-    operation = await client.start("POST", api("images"), {
-      ...base,
-      headers: {
-        ...headers,
-        "content-type": "application/octet-stream",
-        "x-incus-filename": basename(files.file),
-      },
-      raw: createReadStream(files.file),
-    });
+    headers["content-type"] = "application/octet-stream";
+    headers["x-incus-filename"] = basename(files.file);
+    raw = createReadStream(files.file);
   } else {
-    const form = new FormData();
+    raw = new FormData();
     // Incus reads the parts in this order: metadata, then rootfs (images.go, getImgPostInfo).
-    form.append("metadata", await openAsBlob(files.metadata), basename(files.metadata));
-    form.append("rootfs", await openAsBlob(files.rootfs), basename(files.rootfs));
-    operation = await client.start("POST", api("images"), { ...base, headers, raw: form });
+    raw.append("metadata", await openAsBlob(files.metadata), basename(files.metadata));
+    raw.append("rootfs", await openAsBlob(files.rootfs), basename(files.rootfs));
   }
-  const done = await client.wait(operation, wait);
+  const { deadline } = wait;
+  const done = await client.run("POST", api("images"), { query: { project }, headers, raw, deadline, wait });
   return z.object({ fingerprint: z.string() }).parse(done.metadata).fingerprint;
 }

@@ -1,13 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
-import {
-  IncusApiError,
-  isNotFound,
-  isPreconditionFailed,
-  isRefusedByProject,
-  VisibleError,
-} from "../common/errors.ts";
+import { IncusApiError, isNotFound, isPreconditionFailed, isRefusedByProject } from "../common/errors.ts";
 import type { IncusClient } from "./client.ts";
-import { findInstance, type InstanceRef, patchInstance, putInstance } from "./instances.ts";
+import { type InstanceRef, patchInstance, presentInstance, putInstance } from "./instances.ts";
 import { withLock } from "./lock.ts";
 import type { Instance } from "./schemas.ts";
 
@@ -41,8 +35,7 @@ export async function changeInstance(
   return exclusively(client, ref, async () => {
     const busyUntil = performance.now() + BUSY_DEADLINE;
     for (let conflicts = 0; ; ) {
-      const found = await findInstance(client, ref);
-      if (!found) throw new VisibleError(`Instance "${ref.name}" of project "${ref.project}" is gone.`);
+      const found = await presentInstance(client, ref);
       const change = decide(found.value);
       if (change === undefined) return found.value;
       try {

@@ -1,4 +1,4 @@
-import type { IncusClient, Versioned } from "./client.ts";
+import type { Found, IncusClient, Versioned } from "./client.ts";
 import { api } from "./paths.ts";
 import { Lease, Network, NetworkState } from "./schemas.ts";
 
@@ -6,10 +6,7 @@ export function listNetworks(client: IncusClient): Promise<Network[]> {
   return client.list(api("networks"), Network, { query: { recursion: 1 } });
 }
 
-export async function findNetwork(
-  client: IncusClient,
-  name: string,
-): Promise<Versioned<Network> | undefined> {
+export function findNetwork(client: IncusClient, name: string): Found<Network> {
   return client.find(api("networks", name), Network);
 }
 

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { IncusClient, Versioned } from "./client.ts";
+import type { Found, IncusClient, Versioned } from "./client.ts";
 import { api } from "./paths.ts";
 import { PoolResources, StoragePool } from "./schemas.ts";
 
@@ -11,10 +11,7 @@ export function listPools(client: IncusClient): Promise<StoragePool[]> {
 }
 
 /** The pool with its etag, or undefined where there is none of this name. */
-export async function findPool(
-  client: IncusClient,
-  name: string,
-): Promise<Versioned<StoragePool> | undefined> {
+export function findPool(client: IncusClient, name: string): Found<StoragePool> {
   return client.find(api("storage-pools", name), StoragePool);
 }
 
@@ -29,6 +26,11 @@ export function createPool(client: IncusClient, pool: NewPool): Promise<void> {
   return client.write("POST", api("storage-pools"), { body: pool, deadline: POOL_DEADLINE });
 }
 
+interface PoolChange {
+  description?: string;
+  config?: Record<string, string>;
+}
+
 /**
  * Changes description and single config keys. Never PUT, and never `size`: Incus cuts a live loop file to a smaller one,
  * and from 6.0.6 on truncates it where `size` is dropped (incus d48c70d86d). A PATCH without description empties it
@@ -38,7 +40,7 @@ export function createPool(client: IncusClient, pool: NewPool): Promise<void> {
 export function patchPool(
   client: IncusClient,
   current: Versioned<StoragePool>,
-  change: { description?: string; config?: Record<string, string> },
+  change: PoolChange,
 ): Promise<void> {
   if (change.config && "size" in change.config)
     throw new RangeError("a pool's size is changed by growPool alone");
@@ -57,14 +59,11 @@ export function setPoolSize(
 
 function sendPatch(
   client: IncusClient,
-  current: Versioned<StoragePool>,
-  change: { description?: string; config?: Record<string, string> },
+  { value, etag }: Versioned<StoragePool>,
+  change: PoolChange,
 ): Promise<void> {
-  return client.write("PATCH", api("storage-pools", current.value.name), {
-    body: { description: current.value.description, config: {}, ...change },
-    etag: current.etag,
-    deadline: POOL_DEADLINE,
-  });
+  const body = { description: value.description, config: {}, ...change };
+  return client.write("PATCH", api("storage-pools", value.name), { body, etag, deadline: POOL_DEADLINE });
 }
 
 export function deletePool(client: IncusClient, name: string): Promise<void> {

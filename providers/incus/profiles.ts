@@ -1,5 +1,5 @@
 import { isPreconditionFailed } from "../common/errors.ts";
-import type { IncusClient, Versioned } from "./client.ts";
+import type { Found, IncusClient } from "./client.ts";
 import { api } from "./paths.ts";
 import { Profile } from "./schemas.ts";
 
@@ -8,28 +8,8 @@ export function listProfiles(client: IncusClient): Promise<Profile[]> {
   return client.list(api("profiles"), Profile, { query: { recursion: 1, "all-projects": "true" } });
 }
 
-export async function findProfile(
-  client: IncusClient,
-  project: string,
-  name: string,
-): Promise<Versioned<Profile> | undefined> {
+export function findProfile(client: IncusClient, project: string, name: string): Found<Profile> {
   return client.find(api("profiles", name), Profile, { query: { project } });
-}
-
-/** Replaces a profile's description, config and devices; send the etag that the read gave. */
-function putProfile(
-  client: IncusClient,
-  project: string,
-  name: string,
-  profile: Pick<Profile, "description" | "config" | "devices">,
-  etag: string | undefined,
-): Promise<void> {
-  const { description, config, devices } = profile;
-  return client.write("PUT", api("profiles", name), {
-    query: { project },
-    body: { description, config, devices },
-    etag,
-  });
 }
 
 /** Attempts of one read-modify-write; each loss means that somebody else changed the profile meanwhile. */
@@ -51,8 +31,10 @@ export async function changeProfile(
     if (!found) return undefined;
     const changed = modify(found.value);
     if (!changed) return found.value;
+    const { description, config, devices } = changed;
+    const body = { description, config, devices };
     try {
-      await putProfile(client, project, name, changed, found.etag);
+      await client.write("PUT", api("profiles", name), { query: { project }, body, etag: found.etag });
       return changed;
     } catch (error) {
       if (!isPreconditionFailed(error) || attempt === ATTEMPTS) throw error;

@@ -17,12 +17,9 @@ export const Server = z.object({
       architectures: nullable(z.array(z.string()), []),
       certificate_fingerprint: z.string().default(""),
       kernel_version: z.string().default(""),
-      os_name: z.string().default(""),
       server_name: z.string().default(""),
       server_pid: z.number().default(0),
       server_version: z.string().default(""),
-      kernel_features: nullable(StringMap, {}),
-      lxc_features: nullable(StringMap, {}),
       storage_supported_drivers: nullable(z.array(z.object({ Name: z.string(), Version: z.string() })), []),
     })
     .optional(),
@@ -52,10 +49,7 @@ export type PoolResources = z.infer<typeof PoolResources>;
 export const StorageVolume = z.object({
   name: z.string(),
   type: z.string(),
-  content_type: z.string().default(""),
   project: z.string().default("default"),
-  config: nullable(StringMap, {}),
-  used_by: nullable(z.array(z.string()), []),
 });
 export type StorageVolume = z.infer<typeof StorageVolume>;
 
@@ -95,8 +89,6 @@ export const Image = z.object({
   architecture: z.string().default(""),
   size: z.number().default(0),
   cached: z.boolean().default(false),
-  public: z.boolean().default(false),
-  auto_update: z.boolean().default(false),
   properties: nullable(StringMap, {}),
   aliases: nullable(z.array(z.object({ name: z.string() })), []),
 });
@@ -105,7 +97,6 @@ export type Image = z.infer<typeof Image>;
 export const ImageAlias = z.object({
   name: z.string(),
   target: z.string(),
-  description: z.string().default(""),
 });
 export type ImageAlias = z.infer<typeof ImageAlias>;
 
@@ -116,12 +107,6 @@ export const Snapshot = z.object({
   stateful: z.boolean().default(false),
 });
 export type Snapshot = z.infer<typeof Snapshot>;
-
-const Backup = z.object({
-  name: z.string(),
-  created_at: z.string().default(""),
-  expires_at: z.string().default(""),
-});
 
 export const InstanceState = z.object({
   status: z.string(),
@@ -163,16 +148,14 @@ export const Instance = z.object({
   /** Present with recursion=2 only. */
   state: InstanceState.nullish(),
   snapshots: z.array(Snapshot).nullish(),
-  backups: z.array(Backup).nullish(),
+  backups: z.array(z.object({ name: z.string() })).nullish(),
 });
 export type Instance = z.infer<typeof Instance>;
 
 export const Operation = z.object({
   id: z.string(),
-  status: z.string(),
   status_code: z.number(),
   err: z.string().default(""),
-  resources: nullable(z.record(z.string(), z.array(z.string()).nullable()), {}),
   metadata: nullable(z.record(z.string(), z.unknown()), {}),
 });
 export type Operation = z.infer<typeof Operation>;
@@ -181,7 +164,6 @@ export const Lease = z.object({
   hostname: z.string(),
   hwaddr: z.string(),
   address: z.string(),
-  type: z.string(),
 });
 export type Lease = z.infer<typeof Lease>;
 
@@ -190,6 +172,5 @@ export const Envelope = z.object({
   type: z.enum(["sync", "async", "error"]),
   error: z.string().default(""),
   error_code: z.number().default(0),
-  operation: z.string().default(""),
   metadata: z.unknown(),
 });

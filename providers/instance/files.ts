@@ -3,7 +3,8 @@ import { posix } from "node:path";
 import { z } from "zod";
 import { VisibleError } from "../common/errors.ts";
 import type { IncusClient } from "../incus/client.ts";
-import { deleteFile, type FilePush, findFile, type InstanceRef, pushFile } from "../incus/instances.ts";
+import { deleteFile, type FilePush, findFile, pushFile } from "../incus/instance-files.ts";
+import type { InstanceRef } from "../incus/instances.ts";
 
 /** A file that is written before the first start, with either text or bytes. */
 export const InstanceFile = z.strictObject({

@@ -24,19 +24,22 @@ export type Identity = z.infer<typeof Identity>;
  */
 export type Standing = "own" | "past" | "foreign";
 
+/** An instance of the API or of a look, as far as marks go. */
+export interface Marked {
+  name: string;
+  config: Record<string, string>;
+}
+
 /** The identity of an instance at this moment. */
-export function identityOf(instance: { config: Record<string, string> }): Required<Identity> {
+export function identityOf(instance: Pick<Marked, "config">): Required<Identity> {
   return { uuid: instance.config[UUID_KEY] ?? "", generation: instance.config[GENERATION_KEY] ?? "" };
 }
 
 /** The identity that a mark names, as it was read. */
-interface Named {
-  uuid?: string | undefined;
-  generation?: string | undefined;
-}
+type Named = { [K in keyof Identity]?: string | undefined };
 
 /** How a mark that names `named` stands on an instance. A mark of 0.1 that names nobody counts. */
-export function standingOf(instance: { config: Record<string, string> }, named: Named): Standing {
+export function standingOf(instance: Pick<Marked, "config">, named: Named): Standing {
   if (named.uuid === undefined) return "own";
   const { uuid, generation } = identityOf(instance);
   if (named.uuid !== uuid) return "foreign";
@@ -53,10 +56,7 @@ const ParkedMark = z.object({
 });
 
 /** The container whose migration under way an instance belongs to, by its journal (`user.taos.migration`). */
-export function migrationMarkOf(instance: {
-  name: string;
-  config: Record<string, string>;
-}): string | undefined {
+export function migrationMarkOf(instance: Marked): string | undefined {
   const text = instance.config[JOURNAL_KEY];
   if (!text) return undefined;
   const mark = parse(text, JournalMark);
@@ -67,10 +67,9 @@ export function migrationMarkOf(instance: {
 }
 
 /** The container that an instance was put aside for, why and when, by its record (`user.taos.parked`). */
-export function parkedMarkOf(instance: {
-  name: string;
-  config: Record<string, string>;
-}): { name: string; reason?: string | undefined; at?: string | undefined } | undefined {
+export function parkedMarkOf(
+  instance: Marked,
+): { name: string; reason?: string | undefined; at?: string | undefined } | undefined {
   const mark = parse(instance.config[PARKED_KEY] ?? "", ParkedMark);
   if (!mark || mark.name === instance.name) return undefined;
   return standingOf(instance, parkedIdentity(mark.originals?.config)) === "own" ? mark : undefined;
@@ -80,10 +79,7 @@ export function parkedMarkOf(instance: {
  * Whether the instance under a container's name is the one that took over from a parked one: after a migration by the
  * uuid, which the copy got from its source; after a replacement, where it is a new one, by the stack's mark.
  */
-export function isSuccessor(
-  named: { config: Record<string, string> },
-  parked: { config: Record<string, string> },
-): boolean {
+export function isSuccessor(named: Pick<Marked, "config">, parked: Pick<Marked, "config">): boolean {
   const mark = parse(parked.config[PARKED_KEY] ?? "", ParkedMark);
   if (mark?.reason === "replaced")
     return [mark.owner, parked.config[OWNER_KEY]].includes(named.config[OWNER_KEY]);

@@ -1,9 +1,7 @@
 import { z } from "zod";
 import { messageOf, VisibleError } from "../common/errors.ts";
-import { Identity, standingOf } from "./identity.ts";
-import { JOURNAL_KEY } from "./keys.ts";
-
-const Devices = z.record(z.string(), z.record(z.string(), z.string()));
+import { Identity, type Marked, standingOf } from "./identity.ts";
+import { JOURNAL_KEY, LEASE_KEY } from "./keys.ts";
 
 /**
  * What parking changes on an instance and needs to be put back: on the copy when it takes over, on the instance
@@ -12,7 +10,7 @@ const Devices = z.record(z.string(), z.record(z.string(), z.string()));
 export const Originals = z.object({
   config: z.record(z.string(), z.string()),
   /** Local devices as they were, all of them. */
-  devices: Devices,
+  devices: z.record(z.string(), z.record(z.string(), z.string())),
 });
 export type Originals = z.infer<typeof Originals>;
 
@@ -86,7 +84,7 @@ export type Journal = z.infer<typeof Journal>;
  * The journal on an instance, if it has one.
  * @throws VisibleError where the key holds something else; guessing could lose data
  */
-export function readJournal(instance: { name: string; config: Record<string, string> }): Journal | undefined {
+export function readJournal(instance: Marked): Journal | undefined {
   const text = instance.config[JOURNAL_KEY];
   if (text === undefined || text === "") return undefined;
   try {
@@ -103,10 +101,7 @@ export function readJournal(instance: { name: string; config: Record<string, str
  * carries a journal of that migration and role, written for this very instance.
  * @throws VisibleError where it does not; nothing has been done to it
  */
-export function requireMark(
-  instance: { name: string; config: Record<string, string> },
-  expected: Pick<Journal, "id" | "role">,
-): void {
+export function requireMark(instance: Marked, expected: Pick<Journal, "id" | "role">): void {
   const now = readJournal(instance);
   if (now?.id === expected.id && now.role === expected.role && standingOf(instance, now) === "own") return;
   throw new VisibleError(
@@ -114,7 +109,10 @@ export function requireMark(
   );
 }
 
-/** The config entry that stores a journal; undefined removes it. */
-export function journalEntry(journal: Journal | undefined): Record<string, string> {
-  return { [JOURNAL_KEY]: journal === undefined ? "" : JSON.stringify(journal) };
+/** The config entry that stores a journal. */
+export function journalEntry(journal: Journal): Record<string, string> {
+  return { [JOURNAL_KEY]: JSON.stringify(journal) };
 }
+
+/** Config that takes journal and lease off an instance. */
+export const NO_JOURNAL = { [JOURNAL_KEY]: "", [LEASE_KEY]: "" };

@@ -61,23 +61,54 @@ export function originalsOf(instance: Instance): Originals {
 
 /** State of a run that means nothing once stopped, or that Incus makes anew at each start. */
 function isTransient(key: string): boolean {
-  return (
-    key.endsWith(".host_name") || key.includes(".last_state.") || key.startsWith("volatile.last_state.power")
+  return key.endsWith(".host_name") || key.includes(".last_state.");
+}
+
+/** Config of the originals that can be put back at any time, so without the instance's identity. */
+export function withoutIdentity(originals: Originals): Record<string, string> {
+  const settings = Object.entries(originals.config);
+  return Object.fromEntries(
+    settings.filter(([key]) => !key.startsWith("volatile.") || key.endsWith(".hwaddr")),
   );
 }
 
 /**
- * Takes from an instance all that its successor needs for itself and all that would let it act: MAC and static
- * addresses, autostart, scheduled snapshots. Its root disk becomes a local device, so it blocks no profile.
+ * The identity among the originals. Incus makes a new instance-id for cloud-init when settings change, so it is
+ * written last.
+ * @param settled the instance once its settings were written
+ * @param now the instance at this moment
  */
-export function parkedSettings(
+export function identityConfig(
+  originals: Originals,
+  settled: Instance,
+  now: Instance,
+): Record<string, string> {
+  const identity = Object.entries(originals.config).filter(
+    ([key, value]) => key.startsWith("volatile.") && (value !== "" || settled.config[key]),
+  );
+  const stale = now.config["volatile.apply_template"] ? { "volatile.apply_template": "" } : {};
+  return { ...stale, ...Object.fromEntries(identity) };
+}
+
+/**
+ * What parking writes on an instance: its record, and what takes from it all that its successor needs for itself and
+ * all that would let it act: MAC and static addresses, autostart, scheduled snapshots. Its root disk becomes a local
+ * device, so it blocks no profile.
+ */
+export function parkedChange(
   instance: Instance,
-): Pick<Change, "devices"> & { config: Record<string, string> } {
-  const config: Record<string, string> = { "boot.autostart": "false", "snapshots.schedule.stopped": "false" };
+  about: Omit<ParkedRecord, "at" | "originals">,
+  originals = originalsOf(instance),
+): Required<Pick<Change, "config" | "devices">> {
+  const record: ParkedRecord = { ...about, at: new Date().toISOString(), originals };
+  const config: Record<string, string> = {
+    ...{ "boot.autostart": "false", "snapshots.schedule.stopped": "false" },
+    [PARKED_KEY]: JSON.stringify(record),
+  };
   // Two instances with owner maps of their own cannot share a volume, and the successor gets another map.
   const isolated = instance.expanded_config["security.idmap.isolated"] === "true";
   const [rootName, root] = rootDevice(instance);
-  const devices: Record<string, Record<string, string>> = { ...instance.devices, [rootName]: root };
+  const devices: Instance["devices"] = { ...instance.devices, [rootName]: root };
   for (const [name, device] of Object.entries(instance.expanded_devices)) {
     if (instance.config[`volatile.${name}.hwaddr`]) config[`volatile.${name}.hwaddr`] = "";
     if (isExclusive(device) || (isolated && isCustomVolume(device))) devices[name] = { type: "none" };

@@ -3,6 +3,7 @@ import type { IncusClient } from "../incus/client.ts";
 import type { InstanceRef } from "../incus/instances.ts";
 import type { Progress } from "../pulumi/progress.ts";
 import type { Lease } from "./record/lease.ts";
+import type { Point } from "./states.ts";
 
 /** What is asked for: this container, by name, to that pool. */
 export interface MoveRequest extends InstanceRef {
@@ -32,8 +33,8 @@ export interface Move {
   progress: Progress;
   /** Aborts the work: the run is cancelled or has lost its lease. */
   signal: AbortSignal;
-  /** Called after each step and at named points within; tests interrupt there. */
-  reached(point: string): Promise<void>;
+  /** Called before and after each step and at named points within; tests interrupt there. */
+  reached(point: Point): Promise<void>;
   /** Snapshots that this run has compared, as `name@created`. */
   comparedSnapshots: Set<string>;
   /** Whether this run has copied live since the source was last seen running. */

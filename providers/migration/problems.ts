@@ -41,7 +41,7 @@ export function migrationProblem(
     kindProblem(instance) ??
     poolProblem(look, instance, circumstances.target) ??
     surroundingsProblem(look, instance) ??
-    nameProblem(look, instance, circumstances) ??
+    nameProblem(look, instance, circumstances.removesParked) ??
     contentProblem(instance, circumstances.target)
   );
 }
@@ -57,86 +57,73 @@ export function startProblem(look: HostLook, instance: InstanceLook): Problem | 
   return startRefusal(instance, look.instances, { networks: look.networks, ownNetworks });
 }
 
+function problem(reason: string, remedy: string): Problem {
+  return { reason, remedy };
+}
+
 function kindProblem(instance: InstanceLook): Problem | undefined {
   if (parkedMarkOf(instance))
-    return { reason: "it is the parked copy of another container", remedy: "Take it out of optIn.migrate." };
-  if (instance.type !== "container") {
-    return {
-      reason: "it is a virtual machine",
-      remedy: "Only containers are migrated: take it out of optIn.migrate.",
-    };
-  }
-  if (instance.ephemeral) {
-    return {
-      reason: "it is ephemeral: stopping it deletes it",
-      remedy: "Make it permanent (incus config edit), then run again.",
-    };
-  }
-  if (instance.stateful) {
-    return {
-      reason: "its stopped state holds process state, which cannot be moved",
-      remedy: "Start it, then run again.",
-    };
-  }
-  if (instance.status !== "Running" && instance.status !== "Stopped") {
-    return {
-      reason: `it is neither running nor stopped but ${instance.status}`,
-      remedy: "Start or stop it, then run again.",
-    };
-  }
+    return problem("it is the parked copy of another container", "Take it out of optIn.migrate.");
+  if (instance.type !== "container")
+    return problem("it is a virtual machine", "Only containers are migrated: take it out of optIn.migrate.");
+  if (instance.ephemeral)
+    return problem(
+      "it is ephemeral: stopping it deletes it",
+      "Make it permanent (incus config edit), then run again.",
+    );
+  if (instance.stateful)
+    return problem(
+      "its stopped state holds process state, which cannot be moved",
+      "Start it, then run again.",
+    );
+  if (instance.status !== "Running" && instance.status !== "Stopped")
+    return problem(
+      `it is neither running nor stopped but ${instance.status}`,
+      "Start or stop it, then run again.",
+    );
   if (!UUID.test(instance.config["volatile.uuid"] ?? ""))
-    return { reason: "it has no volatile.uuid", remedy: "Start it once with this Incus, then run again." };
+    return problem("it has no volatile.uuid", "Start it once with this Incus, then run again.");
   return undefined;
 }
 
 function poolProblem(look: HostLook, { root }: InstanceLook, target: MigrationTarget): Problem | undefined {
-  if (!root)
-    return {
-      reason: "it has no root disk",
-      remedy: "Give it one (incus config device add), then run again.",
-    };
+  if (!root) return problem("it has no root disk", "Give it one (incus config device add), then run again.");
   if (root.pool === target.name)
-    return { reason: `it is on pool "${target.name}" already`, remedy: "Take it out of optIn.migrate." };
-  if (target.driver === undefined) {
-    return {
-      reason: `pool "${target.name}" does not exist`,
-      remedy: "Name a pool of the host under pool, or leave it out.",
-    };
-  }
+    return problem(`it is on pool "${target.name}" already`, "Take it out of optIn.migrate.");
+  if (target.driver === undefined)
+    return problem(
+      `pool "${target.name}" does not exist`,
+      "Name a pool of the host under pool, or leave it out.",
+    );
   const source = look.pools.find(({ name }) => name === root.pool);
   const other = [target.driver, source?.driver ?? ""].find((driver) => !COMPARABLE.includes(driver));
-  if (other !== undefined) {
-    return {
-      reason: `driver ${other} keeps volumes whose files cannot be compared one by one`,
-      remedy:
-        "Only moves between dir and btrfs pools are verified, so only they are made: take it out of optIn.migrate.",
-    };
-  }
+  if (other !== undefined)
+    return problem(
+      `driver ${other} keeps volumes whose files cannot be compared one by one`,
+      "Only moves between dir and btrfs pools are verified, so only they are made: take it out of optIn.migrate.",
+    );
   const away = [source, look.pools.find(({ name }) => name === target.name)].find(
     (pool) => pool && pool.status !== "Created" && pool.status !== "",
   );
-  if (away) {
-    return {
-      reason: `pool "${away.name}" is not available (${away.status})`,
-      remedy: 'See "incus warning list" on the host; once it is back, run again.',
-    };
-  }
+  if (away)
+    return problem(
+      `pool "${away.name}" is not available (${away.status})`,
+      'See "incus warning list" on the host; once it is back, run again.',
+    );
   return undefined;
 }
 
 function surroundingsProblem(look: HostLook, instance: InstanceLook): Problem | undefined {
-  if (!look.filesReadable) {
-    return {
-      reason: "the host's files cannot be read over this connection, and Incus' own copy breaks hardlinks",
-      remedy: "Run on the host itself as root, with connection: unix.",
-    };
-  }
-  if (look.endsNoWriters) {
-    return {
-      reason: "over ssh nothing ends a copy once its run is dead, so nothing is migrated this way",
-      remedy: "Run on the host itself as root, with connection: unix.",
-    };
-  }
+  if (!look.filesReadable)
+    return problem(
+      "the host's files cannot be read over this connection, and Incus' own copy breaks hardlinks",
+      "Run on the host itself as root, with connection: unix.",
+    );
+  if (look.endsNoWriters)
+    return problem(
+      "over ssh nothing ends a copy once its run is dead, so nothing is migrated this way",
+      "Run on the host itself as root, with connection: unix.",
+    );
   const project = look.projects.find((one) => one.name === instance.project);
   const rules = { forbidsLowLevel: project?.forbidsLowLevel ?? false, limits: project?.limits ?? {} };
   const counted = { ...instance.limits, disk: instance.root?.sizeBytes };
@@ -148,52 +135,42 @@ function surroundingsProblem(look: HostLook, instance: InstanceLook): Problem | 
 }
 
 /** Copy and parked source get names that every run derives anew: both have to be free. */
-function nameProblem(
-  look: HostLook,
-  { name, project, config }: InstanceLook,
-  { removesParked }: MigrationCircumstances,
-): Problem | undefined {
+function nameProblem(look: HostLook, instance: InstanceLook, removesParked: boolean): Problem | undefined {
+  const { name, project, config } = instance;
   const uuid = config["volatile.uuid"] ?? "";
   for (const needed of [copyName(name, uuid), parkedName(name, uuid)]) {
     const taken = look.instances.find((one) => one.name === needed && one.project === project);
-    if (!taken) continue;
-    if (!parkedMarkOf(taken)) {
-      return {
-        reason: `the name "${needed}" is needed for it and taken by another instance`,
-        remedy: "Rename that one, then run again.",
-      };
-    }
-    if (removesParked) continue;
-    return {
-      reason: `its parked copy "${needed}" of an earlier migration still exists`,
-      remedy: "Name it in optIn.removeParked once it is no longer needed, then run again.",
-    };
+    if (taken && !parkedMarkOf(taken))
+      return problem(
+        `the name "${needed}" is needed for it and taken by another instance`,
+        "Rename that one, then run again.",
+      );
+    if (taken && !removesParked)
+      return problem(
+        `its parked copy "${needed}" of an earlier migration still exists`,
+        "Name it in optIn.removeParked once it is no longer needed, then run again.",
+      );
   }
   return undefined;
 }
 
-function contentProblem(
-  { name, root, bytes, backups, statefulSnapshot }: InstanceLook,
-  target: MigrationTarget,
-): Problem | undefined {
-  if (backups.length > 0) {
-    return {
-      reason: `it has server-side backups (${backups.join(", ")}), which Incus cannot carry to another pool`,
-      remedy: "Export them (incus export) and delete them, then run again.",
-    };
-  }
-  if (statefulSnapshot !== undefined) {
-    return {
-      reason: `its snapshot "${statefulSnapshot}" holds process state, which cannot be moved`,
-      remedy: "Delete that snapshot, then run again.",
-    };
-  }
+function contentProblem(instance: InstanceLook, target: MigrationTarget): Problem | undefined {
+  const { name, root, bytes, backups, statefulSnapshot } = instance;
+  if (backups.length > 0)
+    return problem(
+      `it has server-side backups (${backups.join(", ")}), which Incus cannot carry to another pool`,
+      "Export them (incus export) and delete them, then run again.",
+    );
+  if (statefulSnapshot !== undefined)
+    return problem(
+      `its snapshot "${statefulSnapshot}" holds process state, which cannot be moved`,
+      "Delete that snapshot, then run again.",
+    );
   const size = root?.sizeBytes ?? null;
-  if (size !== null && bytes !== null && bytes > size) {
-    return {
-      reason: `it uses ${formatBytes(bytes)}, more than the size of its root disk (${formatBytes(size)}), which pool "${root?.pool}" did not enforce and "${target.name}" does`,
-      remedy: `Raise the size (incus config device set ${name} root size=…) or delete files, then run again.`,
-    };
-  }
+  if (size !== null && bytes !== null && bytes > size)
+    return problem(
+      `it uses ${formatBytes(bytes)}, more than the size of its root disk (${formatBytes(size)}), which pool "${root?.pool}" did not enforce and "${target.name}" does`,
+      `Raise the size (incus config device set ${name} root size=…) or delete files, then run again.`,
+    );
   return undefined;
 }

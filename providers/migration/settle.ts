@@ -7,16 +7,11 @@ import { parseApiUrl } from "../incus/paths.ts";
 /** Milliseconds that an operation left over from an interrupted run may take. A refresh copies all of a container. */
 const SETTLE_DEADLINE = 1_800_000;
 
-const RunningOperations = z.object({
-  running: z
-    .array(
-      z.object({
-        description: z.string().default(""),
-        resources: z.record(z.string(), z.array(z.string()).nullable()).nullish(),
-      }),
-    )
-    .nullish(),
+const Running = z.object({
+  description: z.string().default(""),
+  resources: z.record(z.string(), z.array(z.string()).nullable()).nullish(),
 });
+const RunningOperations = z.object({ running: z.array(Running).nullish() });
 
 /** Sessions of people; they change nothing that a migration relies on. */
 const SESSIONS = ["Executing command", "Showing console", "Connecting to instance SFTP"];
@@ -35,9 +30,8 @@ export async function settle(
   deadline = SETTLE_DEADLINE,
 ): Promise<void> {
   const isBusy = async (): Promise<boolean> => {
-    const { running } = await client.get("/1.0/operations", RunningOperations, {
-      query: { project, recursion: 1 },
-    });
+    const query = { project, recursion: 1 };
+    const { running } = await client.get("/1.0/operations", RunningOperations, { query });
     return (running ?? []).some(({ description, resources }) => {
       if (SESSIONS.includes(description)) return false;
       const urls = [...(resources?.["instances"] ?? []), ...(resources?.["containers"] ?? [])];
@@ -47,14 +41,9 @@ export async function settle(
       });
     });
   };
-  const ended = await poll(async () => ((await isBusy()) ? undefined : true), {
-    every: 200,
-    deadline,
-    signal,
-  });
-  if (!ended) {
-    throw new DeadlineError(
-      `An operation on "${names[0] ?? ""}" did not end within ${Math.round(deadline / 1000)} s.`,
-    );
-  }
+  const isFree = async (): Promise<true | undefined> => ((await isBusy()) ? undefined : true);
+  if (await poll(isFree, { every: 200, deadline, signal })) return;
+  throw new DeadlineError(
+    `An operation on "${names[0] ?? ""}" did not end within ${Math.round(deadline / 1000)} s.`,
+  );
 }

@@ -1,5 +1,3 @@
-import type { CopyJournal, SourceJournal } from "../marks/journal.ts";
-
 interface StateRow {
   /** What is true on the host. */
   holds: string;
@@ -10,82 +8,133 @@ interface StateRow {
    * the swap's first rename that is at least as safe as going on. `failed`: only where the run fails.
    */
   undo?: "withdrawn" | "failed";
+  /**
+   * When a run comes through here. `there`: in every migration of a running container. `back`: in every undo of one.
+   * `aside`: where something was interrupted or changed by hand. Tests kill a run in each of these.
+   */
+  way?: "there" | "back" | "aside";
+  /** Points within the step, in their order, at which it may be interrupted like between two steps. */
+  within?: readonly string[];
 }
 
 /** Every state that a container can be in: the one table of the migration, for code, tests and docs/migration.md. */
 export const STATES = {
   settled: { holds: "no migration is under way", next: "end" },
   absent: { holds: "no instance of this name and no journal of one", next: "end" },
-  intended: { holds: "the source has a journal, there is no copy", next: "copy", undo: "withdrawn" },
-  seeding: { holds: "a copy exists but was not finished", next: "discard the copy", undo: "withdrawn" },
+  intended: {
+    holds: "the source has a journal, there is no copy",
+    next: "copy",
+    undo: "withdrawn",
+    way: "there",
+    within: ["clone created", "snapshots carried", "snapshots compared", "first copy"],
+  },
+  seeding: {
+    holds: "a copy exists but was not finished",
+    next: "discard the copy",
+    undo: "withdrawn",
+    way: "aside",
+  },
   seeded: {
     holds: "the copy holds a first full copy and all snapshots; the source was not told to stop",
     next: "copy live, then announce the stop",
     undo: "withdrawn",
+    way: "there",
+    within: ["round 1"],
   },
-  stopping: { holds: "the stop is announced, the source runs", next: "stop it", undo: "withdrawn" },
+  stopping: {
+    holds: "the stop is announced, the source runs",
+    next: "stop it",
+    undo: "withdrawn",
+    way: "there",
+  },
   stopped: {
     holds: "the source is stopped, the copy may lack the last changes",
     next: "final pass and verification",
     undo: "withdrawn",
+    way: "there",
+    within: ["final pass", "compared"],
   },
   verified: {
     holds: "the copy equals the stopped source",
     next: "park the source's settings",
     undo: "withdrawn",
+    way: "there",
   },
   parking: {
     holds: "the source has given up addresses and autostart, and has its name",
     next: "rename the source",
     undo: "withdrawn",
+    way: "there",
   },
   parked: {
     holds: "the source has its parked name, nobody has the name",
     next: "rename the copy",
     undo: "failed",
+    way: "there",
   },
-  renamed: { holds: "the copy has the name, not yet the settings", next: "dress the copy", undo: "failed" },
+  renamed: {
+    holds: "the copy has the name, not yet the settings",
+    next: "dress the copy",
+    undo: "failed",
+    way: "there",
+    within: ["settings written"],
+  },
   dressed: {
     holds: "the copy has name, settings and identity, and is stopped",
     next: "start it if it ran",
     undo: "failed",
+    way: "there",
   },
-  started: { holds: "the copy runs under the name, unproven", next: "prove its health", undo: "failed" },
+  started: {
+    holds: "the copy runs under the name, unproven",
+    next: "prove its health",
+    undo: "failed",
+    way: "there",
+  },
   healthy: {
     holds: "the copy is proven, the source still has a journal",
     next: "clear the source's journal",
+    way: "there",
   },
-  cleared: { holds: "the copy is proven, only its journal is left", next: "clear it" },
+  cleared: { holds: "the copy is proven, only its journal is left", next: "clear it", way: "there" },
   undoCopyName: {
     holds: "to be undone; the copy has the name",
     next: "stop the copy and take the name away",
+    way: "back",
+    within: ["copy parked"],
   },
   undoSourceName: {
     holds: "to be undone; the source has its parked name",
     next: "give the source its name back",
+    way: "back",
   },
   undoSettings: {
     holds: "to be undone; the source has its name but parked settings",
     next: "put its settings back",
+    way: "back",
   },
-  undoStart: { holds: "to be undone; the source is whole but stopped", next: "start it" },
+  undoStart: { holds: "to be undone; the source is whole but stopped", next: "start it", way: "back" },
   undoCopy: {
     holds: "to be undone; the source is as it was, a copy is left",
     next: "delete the copy, or leave it parked where it was the container for a while",
+    way: "back",
   },
-  undoJournal: { holds: "to be undone; only the journal is left", next: "clear it" },
+  undoJournal: { holds: "to be undone; only the journal is left", next: "clear it", way: "back" },
   orphanedCopy: {
     holds: "an unproven copy is left, the container has no migration under way",
     next: "delete the copy",
+    way: "aside",
   },
   copyLost: {
     holds: "the copy disappeared or the source was started during the swap",
     next: "decide to undo",
+    way: "aside",
   },
   sourceLost: { holds: "a copy that was not yet dressed, and no source anywhere", next: "end" },
   restored: {
     holds: "it was put back to a snapshot that was taken during a migration",
     next: "take the marks of that time off",
+    way: "aside",
   },
   sourceRestored: {
     holds: "the source, which has not its name now, was put back to a snapshot",
@@ -97,98 +146,19 @@ export const STATES = {
 
 export type MigrationState = keyof typeof STATES;
 
+/** The states of one way. */
+export type StateOn<W extends NonNullable<StateRow["way"]>> = {
+  [S in MigrationState]: (typeof STATES)[S] extends { way: W } ? S : never;
+}[MigrationState];
+
+type Within = {
+  [S in MigrationState]: (typeof STATES)[S] extends { within: readonly (infer P)[] } ? P : never;
+};
+/** A moment of a run that is told to whoever watches it; tests interrupt there. */
+export type Point = Within[MigrationState] | `round ${number}` | `${"before" | "after"} ${MigrationState}`;
+
 /** Whether a run takes everything back in this state: because its opt-in was withdrawn, or because it failed. */
 export function isUndone(state: MigrationState, because: "withdrawn" | "failed"): boolean {
   const { undo }: StateRow = STATES[state];
   return undo === "withdrawn" || undo === because;
-}
-
-/** What decides the state; `Observation` reduced to the facts that matter. */
-export interface Situation {
-  /** The run that asks: a verification counts only for the run that made it. */
-  run: string;
-  /** What has the container's name. */
-  holder: "nobody" | "source" | "copy" | "other";
-  source?: Pick<SourceJournal, "id" | "phase" | "wasRunning"> & {
-    running: boolean;
-    lastUsedAt: string;
-    /** Whether parked settings are on it. */
-    originals: boolean;
-    undo?: { run: string; keeps?: boolean | undefined } | undefined;
-  };
-  copy?: Pick<CopyJournal, "id" | "phase" | "verified" | "startedBy"> & {
-    running: boolean;
-    /** Whether what has the name is what this was copied from. */
-    isOfHolder: boolean;
-  };
-  /** Where there is an instance with a journal from before a snapshot of it was restored. */
-  past?: "holder" | "elsewhere";
-}
-
-/** The one state that a situation is. Pure: the same host gives the same state to every run on every machine. */
-export function deriveState(seen: Situation): MigrationState {
-  const { source, copy, holder } = seen;
-  if (seen.past === "holder") return "restored";
-  if (!source && !copy) return holder === "nobody" ? "absent" : "settled";
-  if (copy && (!source || source.id !== copy.id)) return withoutSource(seen, copy, source);
-  if (!source) return "settled";
-  if (copy?.phase === "healthy" && holder === "copy") return "healthy";
-  const isOthers = holder === "copy" && copy?.running && source.undo?.run !== seen.run;
-  if (source.undo && (source.undo.keeps || !isOthers)) {
-    return undoing(holder, source, copy !== undefined);
-  }
-  if (holder === "source") return beforeTheSwap(seen, source, copy);
-  if (!copy) return holder === "other" ? "nameTaken" : "copyLost";
-  if (holder === "copy") return takenOver(copy);
-  if (holder === "other") return "nameTaken";
-  return source.running ? "parkedRuns" : "parked";
-}
-
-function withoutSource(
-  seen: Situation,
-  copy: NonNullable<Situation["copy"]>,
-  source: Situation["source"],
-): MigrationState {
-  if (seen.holder === "copy") {
-    if (copy.phase === "healthy" || copy.phase === "returning") return "cleared";
-    if (copy.phase === "dressed" && !source) return copy.running ? "started" : "dressed";
-    return "sourceLost";
-  }
-  if (seen.holder !== "nobody" && copy.isOfHolder) return "orphanedCopy";
-  return seen.past === "elsewhere" ? "sourceRestored" : "sourceLost";
-}
-
-function undoing(
-  holder: Situation["holder"],
-  source: NonNullable<Situation["source"]>,
-  copyExists: boolean,
-): MigrationState {
-  if (holder === "copy") return "undoCopyName";
-  if (holder === "other") return "nameTaken";
-  if (holder === "nobody") return source.running ? "parkedRuns" : "undoSourceName";
-  if (source.originals) return "undoSettings";
-  if (source.wasRunning && !source.running) return "undoStart";
-  return copyExists ? "undoCopy" : "undoJournal";
-}
-
-function beforeTheSwap(
-  seen: Situation,
-  source: NonNullable<Situation["source"]>,
-  copy: Situation["copy"],
-): MigrationState {
-  if (source.phase === "parking") {
-    if (!copy || source.running) return "copyLost";
-    return "parking";
-  }
-  if (!copy) return "intended";
-  if (copy.phase === "seeding") return "seeding";
-  if (source.phase === "copying") return "seeded";
-  if (source.running) return "stopping";
-  const verified = copy.phase === "verified" && copy.verified?.run === seen.run;
-  return verified && copy.verified?.lastUsedAt === source.lastUsedAt ? "verified" : "stopped";
-}
-
-function takenOver(copy: NonNullable<Situation["copy"]>): MigrationState {
-  if (copy.phase === "dressed") return copy.running ? "started" : "dressed";
-  return "renamed";
 }

@@ -8,12 +8,13 @@ import { rootPool } from "../incus/root-device.ts";
 import type { Instance } from "../incus/schemas.ts";
 import { isSuccessor, migrationMarkOf, parkedMarkOf } from "../marks/identity.ts";
 import { readJournal } from "../marks/journal.ts";
-import { JOURNAL_KEY, PARKED_KEY } from "../marks/keys.ts";
+import { JOURNAL_KEY } from "../marks/keys.ts";
 import { parkedName } from "../marks/made-names.ts";
-import { originalsOf, type ParkedRecord, parkedRecordOf, parkedSettings } from "../marks/parked-record.ts";
+import { parkedChange, parkedRecordOf } from "../marks/parked-record.ts";
 import { listProjectInstances } from "../migration/observation.ts";
+import { unparkSettings } from "../migration/swap/parking.ts";
+import { startInstance } from "../migration/swap/start.ts";
 import { stopInstance } from "../migration/swap/stop.ts";
-import { startInstance, unparkSettings } from "../migration/swap/swap.ts";
 import type { Progress } from "../pulumi/progress.ts";
 
 /** Milliseconds to rename an instance. */
@@ -85,15 +86,10 @@ export async function park(
   const wasRunning = found.status !== "Stopped" || options.wasRunning === true;
   await changeInstance(client, ref, (instance) => {
     if (parkedRecordOf(instance)) return undefined;
-    const record: ParkedRecord = {
-      ...{ name: ref.name, project: ref.project, pool: rootPool(instance), reason: "replaced", wasRunning },
-      ...{ at: new Date().toISOString(), owner: options.owner, originals: originalsOf(instance) },
-    };
-    const settings = parkedSettings(instance);
-    return {
-      config: { ...settings.config, ...options.config, [PARKED_KEY]: JSON.stringify(record) },
-      devices: settings.devices ?? {},
-    };
+    const { owner, config } = options;
+    const about = { name: ref.name, project: ref.project, pool: rootPool(instance), owner, wasRunning };
+    const parked = parkedChange(instance, { ...about, reason: "replaced" });
+    return { ...parked, config: { ...parked.config, ...config } };
   });
   await renameInstance(client, ref, target, { deadline: RENAME_DEADLINE });
   progress(`parked as "${target}"`);

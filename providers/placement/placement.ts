@@ -9,8 +9,8 @@ import type { Instance } from "../incus/schemas.ts";
 import { concludeWithdrawn, migrate, rollBack } from "../migration/engine.ts";
 import type { MoveRequest } from "../migration/move.ts";
 import { observationOf } from "../migration/observation.ts";
-import { situationOf } from "../migration/situation.ts";
-import { deriveState, type MigrationState } from "../migration/states.ts";
+import { stateOf } from "../migration/situation.ts";
+import type { MigrationState } from "../migration/states.ts";
 import { parkedNamesOf } from "../parking/parked.ts";
 import type { Progress } from "../pulumi/progress.ts";
 
@@ -60,7 +60,7 @@ export interface Whereabouts {
 export function whereaboutsOf(all: readonly Instance[], ref: InstanceRef): Whereabouts | undefined {
   const instances = all.filter(({ project }) => project === ref.project);
   const seen = observationOf(instances, ref.name);
-  const state = deriveState(situationOf(seen, ""));
+  const state = stateOf(seen, "");
   if (state === "absent") return undefined;
   const instance = seen.named ?? seen.source?.instance ?? seen.copy?.instance;
   if (!instance) return undefined;

@@ -15,6 +15,7 @@ import {
 } from "../pulumi/stack.ts";
 import { type IncusDaemon, startDaemon } from "../testbed/daemon.ts";
 import { until } from "../testbed/deadline.ts";
+import { PHASES } from "./said.ts";
 import {
   instanceOf,
   keptOf,
@@ -93,14 +94,6 @@ async function expectMoved(up: RunResult): Promise<void> {
   expect(await d.ipv4("mary")).toBe(before.address);
   expect(await pidsOfOthers()).toEqual(before.pids);
 }
-
-/** Phases in which a run is struck, one after the other: each run goes on from where the one before was struck. */
-const PHASES = [
-  /cloning base image/,
-  /live round 1 done/,
-  /swapping: parking the source/,
-  /starting from pool/,
-];
 
 describe("kill -9 during a migration, at one phase after the other", () => {
   it("of the CLI: its provider ends by itself, and the last up finishes", { timeout: 180_000 }, async () => {

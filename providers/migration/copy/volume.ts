@@ -11,15 +11,13 @@ const WALK_DEADLINE = 600_000;
 /** A container's volume, or one snapshot of it, as directories below Incus' own. */
 export type Volume = readonly string[];
 
-export function volumeOf(pool: string, ref: InstanceRef): Volume {
-  return volumeSegments(pool, ref.project, ref.name);
-}
-
-export function snapshotVolumeOf(pool: string, ref: InstanceRef, snapshot: string): Volume {
+/** The volume of an instance, or that of one of its snapshots. */
+export function volumeOf(pool: string, ref: InstanceRef, snapshot?: string): Volume {
+  const [pools = "", name = "", containers = "", volume = ""] = volumeSegments(pool, ref.project, ref.name);
+  if (snapshot === undefined) return [pools, name, containers, volume];
   if (snapshot === "." || snapshot === ".." || snapshot.includes("/"))
     throw new RangeError(`not a snapshot name: ${snapshot}`);
-  const [pools = "", name = "", , volume = ""] = volumeSegments(pool, ref.project, ref.name);
-  return [pools, name, "containers-snapshots", volume, snapshot];
+  return [pools, name, `${containers}-snapshots`, volume, snapshot];
 }
 
 /** The members of `from` as rsync takes them; what `from` lacks is removed from `to` unless `keep` is set. */
@@ -27,7 +25,7 @@ export async function membersToCopy(
   files: HostFiles,
   from: Volume,
   to: Volume,
-  keep = false,
+  keep: boolean,
 ): Promise<string[]> {
   const present: string[] = [];
   for (const member of MEMBERS) {

@@ -4,7 +4,13 @@ import type { HostFiles } from "../../host/files.ts";
 import type { HostMachine } from "../../host/machine.ts";
 import type { IncusClient } from "../../incus/client.ts";
 import { changeInstance } from "../../incus/instance-patch.ts";
-import { findInstance, getInstanceState, type InstanceRef, setInstanceState } from "../../incus/instances.ts";
+import {
+  findInstance,
+  getInstanceState,
+  type InstanceRef,
+  presentInstance,
+  setInstanceState,
+} from "../../incus/instances.ts";
 import type { Instance } from "../../incus/schemas.ts";
 
 /** Milliseconds for a kill, or for Incus to answer beyond the timeout that it was given. */
@@ -22,7 +28,7 @@ export interface StopOptions {
   force: boolean;
   /** Files of the host, where it is this machine. */
   files: HostFiles | undefined;
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /**
@@ -37,16 +43,12 @@ export async function stopInstance(
   ref: InstanceRef,
   options: StopOptions,
 ): Promise<void> {
-  const instance = (await findInstance(client, ref))?.value;
-  if (!instance) throw new VisibleError(`Instance "${ref.name}" is gone.`);
+  const instance = (await presentInstance(client, ref)).value;
   if (instance.status === "Stopped") return;
-  const { files } = options;
-  const init = files && maySignal(instance) ? await initOf(client, files.machine, ref) : undefined;
-  const isTold =
-    init !== undefined && files !== undefined && (await files.machine.kill(init.pid, init.signal));
-  const complaint = isTold
-    ? await stopBySignal(client, ref, options)
-    : await stopByIncus(client, ref, options);
+  const machine = maySignal(instance) ? options.files?.machine : undefined;
+  const init = machine && (await initOf(client, machine, ref));
+  const isTold = init && (await machine.kill(init.pid, init.signal));
+  const complaint = await (isTold ? stopBySignal : stopByIncus)(client, ref, options);
   if (complaint === undefined) return;
   if (!options.force) {
     const seconds = Math.ceil(options.timeout / 1000);
@@ -70,15 +72,13 @@ async function initOf(
   machine: HostMachine,
   ref: InstanceRef,
 ): Promise<{ pid: number; signal: number | "SIGPWR" } | undefined> {
-  const pid = await getInstanceState(client, ref).then(
-    (state) => state.pid,
+  const state = await getInstanceState(client, ref).catch((error: unknown) => {
     // Seen while it was going down: "Invalid PID".
-    (error: unknown) => {
-      if (error instanceof IncusApiError) return 0;
-      throw error;
-    },
-  );
-  if (pid <= 1) return undefined;
+    if (error instanceof IncusApiError) return undefined;
+    throw error;
+  });
+  if (!state || state.pid <= 1) return undefined;
+  const { pid } = state;
   const status = (await machine.read(`/proc/${pid}/status`)) ?? "";
   // First process of a pid namespace of its own, or it is not the one meant.
   if (!/^NSpid:\t\d+(\t\d+)*\t1$/m.test(status)) return undefined;
@@ -90,12 +90,9 @@ async function initOf(
 async function stopBySignal(
   client: IncusClient,
   ref: InstanceRef,
-  options: StopOptions,
+  { timeout: deadline, signal }: StopOptions,
 ): Promise<string | undefined> {
-  const isStopped = async (): Promise<true | undefined> =>
-    (await findInstance(client, ref))?.value.status === "Stopped" || undefined;
-  const stopped = await poll(isStopped, { every: EVERY, deadline: options.timeout, signal: options.signal });
-  if (!stopped) return "";
+  if (!(await poll(() => hasStopped(client, ref), { every: EVERY, deadline, signal }))) return "";
   // Accepted as soon as Incus has taken everything down.
   await changeInstance(client, ref, () => ({}));
   return undefined;
@@ -104,26 +101,26 @@ async function stopBySignal(
 async function stopByIncus(
   client: IncusClient,
   ref: InstanceRef,
-  options: StopOptions,
+  { timeout, signal }: StopOptions,
 ): Promise<string | undefined> {
-  const end = performance.now() + options.timeout;
-  const abort = options.signal ? { signal: options.signal } : {};
+  const end = performance.now() + timeout;
   let refusal = "";
-  const stopped = await poll(
-    async () => {
-      const seconds = Math.max(1, Math.ceil((end - performance.now()) / 1000));
-      try {
-        const wait = { deadline: seconds * 1000 + SLACK, ...abort };
-        await setInstanceState(client, ref, { action: "stop", timeout: seconds }, wait);
-        return true;
-      } catch (error) {
-        if (!(error instanceof IncusApiError || error instanceof DeadlineError)) throw error;
-        // Refused at once: Incus was busy with it.
-        refusal = ` (${messageOf(error)})`;
-        return (await findInstance(client, ref))?.value.status === "Stopped" || undefined;
-      }
-    },
-    { every: EVERY, deadline: options.timeout - EVERY, ...abort },
-  );
-  return stopped ? undefined : refusal;
+  const stop = async (): Promise<true | undefined> => {
+    const seconds = Math.max(1, Math.ceil((end - performance.now()) / 1000));
+    try {
+      const wait = { deadline: seconds * 1000 + SLACK, signal };
+      await setInstanceState(client, ref, { action: "stop", timeout: seconds }, wait);
+      return true;
+    } catch (error) {
+      if (!(error instanceof IncusApiError || error instanceof DeadlineError)) throw error;
+      // Refused at once: Incus was busy with it.
+      refusal = ` (${messageOf(error)})`;
+      return hasStopped(client, ref);
+    }
+  };
+  return (await poll(stop, { every: EVERY, deadline: timeout - EVERY, signal })) ? undefined : refusal;
+}
+
+async function hasStopped(client: IncusClient, ref: InstanceRef): Promise<true | undefined> {
+  return (await findInstance(client, ref))?.value.status === "Stopped" || undefined;
 }

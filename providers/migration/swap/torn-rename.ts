@@ -15,37 +15,31 @@ import type { Observation } from "../observation.ts";
  */
 export async function mendTornRenames(move: Move, seen: Observation): Promise<void> {
   const { source, copy } = seen;
+  if (!source) return;
   const { name } = move.request;
-  const pairs: [string, string, string][] = [];
-  if (source) {
-    const { parked } = source.journal;
-    const has = source.instance.name;
-    pairs.push([has, has === name ? parked : name, rootPool(source.instance)]);
+  const renamed = [{ instance: source.instance, aside: source.journal.parked }];
+  if (copy) renamed.push({ instance: copy.instance, aside: source.journal.copy });
+  for (const { instance, aside } of renamed) {
+    const other = instance.name === name ? aside : name;
+    await mend(move, refOf(move, instance.name), other, rootPool(instance));
   }
-  if (source && copy) {
-    const has = copy.instance.name;
-    pairs.push([has, has === name ? source.journal.copy : name, rootPool(copy.instance)]);
-  }
-  for (const [has, other, pool] of pairs) await mend(move, refOf(move, has), other, pool);
 }
 
 async function mend(move: Move, ref: InstanceRef, other: string, pool: string): Promise<void> {
   const { client, files } = move;
-  const urls = await client.list(api("storage-pools", pool, "volumes", "container"), z.string(), {
-    query: { project: ref.project },
-  });
+  const query = { project: ref.project };
+  const urls = await client.list(api("storage-pools", pool, "volumes", "container"), z.string(), { query });
   const records = urls.map((url) => parseApiUrl(url).segments.at(-1));
-  const recordOf = (name: string): boolean => records.includes(name);
   // Whole, or something else holds the other name: not ours to touch.
-  if (recordOf(ref.name) || !recordOf(other)) return;
+  if (records.includes(ref.name) || !records.includes(other)) return;
   if (await findInstance(client, { ...ref, name: other })) return;
   move.progress(`putting right the volume of "${ref.name}": the daemon ended in the middle of renaming it`);
   const right = volumeSegments(pool, ref.project, ref.name);
   const wrong = volumeSegments(pool, ref.project, other);
   await moveBack(files, wrong, right);
   await moveBack(files, snapshotsOf(wrong), snapshotsOf(right));
-  await linkBack(files, "containers", wrong, right);
-  await linkBack(files, "containers-snapshots", snapshotsOf(wrong), snapshotsOf(right));
+  await linkBack(files, wrong, right);
+  await linkBack(files, snapshotsOf(wrong), snapshotsOf(right));
   await client.write("POST", "/internal/sql", {
     body: { database: "global", query: renameRecord(ref, other, pool) },
   });
@@ -80,18 +74,13 @@ async function moveBack(files: HostFiles, wrong: readonly string[], right: reado
 }
 
 /** The link through which Incus finds an instance's directory, where that exists. */
-async function linkBack(
-  files: HostFiles,
-  kind: string,
-  wrong: readonly string[],
-  right: readonly string[],
-): Promise<void> {
-  const link = [kind, right.at(-1) ?? ""];
+async function linkBack(files: HostFiles, wrong: readonly string[], right: readonly string[]): Promise<void> {
+  const [, , kind = "", name = ""] = right;
   const stale = [kind, wrong.at(-1) ?? ""];
   const directory = files.daemonPath(...right);
   if ((await files.linkTarget(...stale)) !== undefined) await files.remove(...stale);
-  const target = await files.linkTarget(...link);
+  const target = await files.linkTarget(kind, name);
   if (!(await files.exists(...right)) || target === directory) return;
-  if (target !== undefined) await files.remove(...link);
-  await files.symlink(directory, link);
+  if (target !== undefined) await files.remove(kind, name);
+  await files.symlink(directory, [kind, name]);
 }

@@ -1,7 +1,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import type { StateOn } from "../../../providers/migration/states.ts";
 import type { IncusDaemon } from "../../testbed/daemon.ts";
 import { type FaultyProxy, startProxy } from "../../testbed/faulty-proxy.ts";
 import type { Manifest } from "../../testbed/manifest.ts";
+import { pointsOn, statesOn } from "./points.ts";
 import {
   clear,
   differencesOf,
@@ -15,24 +17,7 @@ import {
 } from "./scene.ts";
 
 /** Every state that a migration passes through, and what lies between them. */
-const POINTS = [
-  "clone created",
-  "snapshots carried",
-  "first copy",
-  "after intended",
-  "after seeded",
-  "after stopping",
-  "final pass",
-  "after stopped",
-  "after verified",
-  "after parking",
-  "after parked",
-  "settings written",
-  "after renamed",
-  "after dressed",
-  "after started",
-  "after healthy",
-];
+const POINTS = pointsOn("there");
 
 let daemon: IncusDaemon;
 let proxy: FaultyProxy;
@@ -86,10 +71,51 @@ describe("a killed provider", () => {
   it.each(POINTS)("at %s: the next run finishes", async (point) => {
     const before = await makeMary();
     const said = await runAndDie(daemon, requestFor("mary"), point);
-    expect(said).not.toContain("ended");
+    expect(said).not.toMatch(/^ended$/m);
     const { lines } = await run(daemon, requestFor("mary"));
     expect(lines.join("\n")).toMatch(/resuming an interrupted migration: /);
     await expectMoved(before);
+  });
+});
+
+/** What leads to each state beside the way, with the run killed there and after it. */
+const ASIDE: Record<StateOn<"aside">, () => Promise<void>> = {
+  seeding: async () => {
+    await runAndDie(daemon, requestFor("mary"), "clone created");
+  },
+  orphanedCopy: async () => {
+    await runAndDie(daemon, requestFor("mary"), "after verified");
+    await daemon.incus("snapshot", "restore", "mary", "before");
+  },
+  copyLost: async () => {
+    await runAndDie(daemon, requestFor("mary"), "after verified");
+    const copy = (await show(daemon)).find(({ name }) => name.startsWith("mary-copy"));
+    await daemon.incus("delete", copy?.name ?? "");
+  },
+  restored: async () => {
+    await runAndDie(daemon, requestFor("mary"), "after seeded");
+    await daemon.incus("snapshot", "create", "mary", "mid");
+    await daemon.incus("snapshot", "restore", "mary", "mid");
+  },
+};
+
+describe("a provider killed beside the way", () => {
+  const points = statesOn("aside").flatMap((state) =>
+    (["before", "after"] as const).map((when) => ({ state, when })),
+  );
+  it.each(points)("$when $state: the next run finishes", async ({ state, when }) => {
+    await makeMary();
+    await ASIDE[state]();
+    const said = await runAndDie(daemon, requestFor("mary"), `${when} ${state}`);
+    expect(said).not.toMatch(/^ended$/m);
+    await run(daemon, requestFor("mary"));
+    const instances = await show(daemon);
+    const mary = instances.find(({ name }) => name === "mary");
+    expect(instances).toHaveLength(2);
+    expect(mary).toMatchObject({ status: "Running" });
+    expect(mary?.expanded_devices["root"]?.["pool"]).toBe("cow");
+    const marks = instances.flatMap(({ config }) => Object.keys(config));
+    expect(marks.filter((key) => /^user\.taos\.(migration|lease)$/.test(key))).toEqual([]);
   });
 });
 

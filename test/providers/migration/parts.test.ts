@@ -4,7 +4,7 @@ import { withSlot } from "../../../providers/common/slots.ts";
 import { Instance } from "../../../providers/incus/schemas.ts";
 import { readJournal } from "../../../providers/marks/journal.ts";
 import { copyName, parkedName } from "../../../providers/marks/made-names.ts";
-import { originalsOf, parkedSettings } from "../../../providers/marks/parked-record.ts";
+import { originalsOf, parkedChange } from "../../../providers/marks/parked-record.ts";
 import { parseProgress } from "../../../providers/migration/copy/rsync.ts";
 import { observationOf } from "../../../providers/migration/observation.ts";
 
@@ -38,6 +38,11 @@ describe("parking", () => {
   const web = { type: "proxy", nat: "true", listen: "tcp:127.0.0.1:80", connect: "tcp:10.0.0.7:80" };
   const memory = { type: "disk", pool: "default", source: "memory", path: "/memory" };
 
+  const ABOUT: Parameters<typeof parkedChange>[1] = {
+    ...{ name: "mary", project: "default", pool: "default", owner: "test" },
+    ...{ reason: "migrated", wasRunning: true },
+  };
+
   it("pins the root, frees the MAC and keeps what it changes", () => {
     const mary = instance({
       config: {
@@ -47,7 +52,10 @@ describe("parking", () => {
       },
       expanded_devices: { root, eth0, memory },
     });
-    expect(parkedSettings(mary)).toEqual({
+    const { config, devices } = parkedChange(mary, ABOUT);
+    const { "user.taos.parked": record, ...settings } = config;
+    expect(JSON.parse(record ?? "")).toMatchObject({ ...ABOUT, originals: originalsOf(mary) });
+    expect({ config: settings, devices }).toEqual({
       config: {
         "boot.autostart": "false",
         "snapshots.schedule.stopped": "false",
@@ -74,9 +82,9 @@ describe("parking", () => {
       expanded_devices: { root, eth0: fixed, web, memory },
     });
     const none = { type: "none" };
-    expect(parkedSettings(mary).devices).toEqual({ root, eth0: none, web: none });
+    expect(parkedChange(mary, ABOUT).devices).toEqual({ root, eth0: none, web: none });
     const isolated = { ...mary, expanded_config: { "security.idmap.isolated": "true" } };
-    expect(parkedSettings(isolated).devices).toEqual({ root, eth0: none, web: none, memory: none });
+    expect(parkedChange(isolated, ABOUT).devices).toEqual({ root, eth0: none, web: none, memory: none });
   });
 });
 
