@@ -123,6 +123,7 @@ describe("imports point one way", () => {
       // Files that the person gives: images, certificates.
       "providers/image/download.ts",
       "providers/image/import.ts",
+      "providers/incus/certificates.ts",
       "providers/incus/connection.ts",
       "providers/incus/images.ts",
       // The way to another machine.

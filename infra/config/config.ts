@@ -1,4 +1,4 @@
-import { type HostConnection, VisibleError } from "@taos-hosts/providers";
+import { type HostConnection, parseTrustToken, VisibleError } from "@taos-hosts/providers";
 import type { ImageConfig } from "./image-schema.ts";
 import { mapValues } from "./map-values.ts";
 import { type ConfigIssue, hostIssues } from "./rules.ts";
@@ -25,6 +25,8 @@ export interface HostConfig {
   name: string;
   /** How to reach it, as the resources take it. */
   connection: HostConnection;
+  /** Has the host trust this client, once. A secret, which no resource gets. */
+  trustToken?: string;
   /** Project of containers, agents and images that name none. */
   project: string;
   pool: PoolConfig;
@@ -122,7 +124,8 @@ function settle(name: string, host: ParsedHost): HostConfig {
   const extra = [...named].filter((alias) => !listed.has(alias));
   return {
     name,
-    connection: { name, connection, ...(tls ? { tls } : {}) },
+    connection: { name, connection, ...(tls ? { tls: withoutToken(tls) } : {}) },
+    ...(tls?.token === undefined ? {} : { trustToken: tls.token }),
     project,
     pool,
     bridge,
@@ -132,4 +135,11 @@ function settle(name: string, host: ParsedHost): HostConfig {
     optIn,
     migrateParallel,
   };
+}
+
+/** What resources get of it: a token's pin stays, where nothing else names one; one that is encrypted cannot be read. */
+function withoutToken({ token = "", ...tls }: NonNullable<ParsedHost["tls"]>): HostConnection["tls"] {
+  const isPinned = (tls.serverFingerprint ?? tls.serverCertificateFile) !== undefined;
+  const fingerprint = parseTrustToken(token)?.fingerprint;
+  return isPinned || fingerprint === undefined ? tls : { ...tls, serverFingerprint: fingerprint };
 }

@@ -10,6 +10,7 @@ import {
 } from "../common/errors.ts";
 import { lifetimeSignal } from "../common/lifetime.ts";
 import type { Endpoint, HostConnection } from "./connection.ts";
+import { missingRight } from "./rights.ts";
 import { Envelope } from "./schemas.ts";
 import type { SshConnection } from "./ssh.ts";
 import { openTransport } from "./transport.ts";
@@ -128,17 +129,18 @@ export class Requests {
   }
 
   private refusal(method: Method, path: string, status: number, reason: string): IncusApiError {
-    return new IncusApiError(`${method} ${path} on host "${this.host.name}"`, status, reason);
+    const request = `${method} ${path} on host "${this.host.name}"`;
+    return new IncusApiError(request, status, reason, missingRight(method, path, reason));
   }
 
   private describeEndpoint(): string {
     if (this.endpoint.kind === "unix") return this.endpoint.socketPath;
     if (this.endpoint.kind === "ssh") return this.host.connection;
-    return `https://${this.endpoint.host}:${this.endpoint.port}`;
+    return this.endpoint.addresses.map(({ host, port }) => `https://${host}:${port}`).join(", ");
   }
 
   private remedy(error: unknown): string {
-    if (this.endpoint.kind === "ssh") return "";
+    if (this.endpoint.kind !== "unix") return "";
     const code = error instanceof Error && "code" in error ? error.code : undefined;
     if (code === "EACCES") return ' The user must be in group "incus-admin", or be root.';
     if (code === "ENOENT" || code === "ECONNREFUSED") return " Is Incus installed and running there?";
