@@ -35,6 +35,7 @@ export { registerByToken } from "./incus/admission.ts";
 export { clientFor, type IncusClient } from "./incus/client.ts";
 export { HostConnection } from "./incus/connection.ts";
 export { aliasedImages, aliasesOf, imageNamed, imageStore } from "./incus/image-store.ts";
+export { projectOf } from "./incus/remotes.ts";
 export { givenRoots, ownRootName, qualifiedName } from "./incus/root-disk.ts";
 export { parseTrustToken } from "./incus/trust-token.ts";
 export { agentChanges } from "./instance/changes.ts";

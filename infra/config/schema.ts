@@ -68,8 +68,8 @@ export const HostSchema = section(
   strict({
     connection: HostConnection.shape.connection.default("unix"),
     tls: Tls.optional(),
-    /** Of containers, agents and images that name none. */
-    project: ObjectName.default("default"),
+    /** Of containers, agents and images that name none. @default that of the connection's remote, else `default` */
+    project: ObjectName.optional(),
     pool: section(Pool),
     /** A bridge to make where it is missing. @default incusbr0, where the default profile has no network interface */
     bridge: ObjectName.max(

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { z } from "zod";
-import { VisibleError } from "../common/errors.ts";
+import { messageOf, VisibleError } from "../common/errors.ts";
 import {
   type ClientIdentity,
   clientDirectory,
@@ -9,6 +9,7 @@ import {
   fingerprintInFile,
   resolveFile,
 } from "./certificates.ts";
+import { REMOTE_PREFIX, type Remote, readRemote } from "./remotes.ts";
 
 /**
  * TLS files of an `https://` connection. Relative paths are resolved against the directory of the Pulumi
@@ -36,14 +37,11 @@ const CONNECTION = /^(unix|unix:\/.+|https:\/\/[^/@\s]+(:\d+)?\/?|ssh:\/\/[^\s]+
 export const HostConnection = z.strictObject({
   /** The host's name in the stack config; error messages carry it. */
   name: z.string().min(1),
-  /** `unix`, `unix:/path/to/unix.socket`, `ssh://user@host:22/path/of/unix.socket` or `https://host:8443`. */
+  /** `unix`, `unix:/path/to/unix.socket`, `ssh://user@host:22/path/of/unix.socket`, `https://host:8443` or `remote:NAME`. */
   connection: z
     .string()
     .max(1024)
-    .regex(
-      CONNECTION,
-      "must be unix, unix:/path, ssh://user@host or https://host:8443 (remote:NAME: see the limits)",
-    ),
+    .regex(CONNECTION, "must be unix, unix:/path, ssh://user@host, https://host:8443 or remote:NAME"),
   tls: TlsArgs.optional(),
 });
 export type HostConnection = z.infer<typeof HostConnection>;
@@ -125,9 +123,13 @@ function pinOf({ name, connection, tls }: HostConnection, { host, port }: Addres
   );
 }
 
+function addressIn(url: string): Address {
+  const { hostname, port } = new URL(url);
+  return { host: hostname.replace(/^\[(.*)\]$/, "$1"), port: Number(port || HTTPS_PORT) };
+}
+
 function httpsEndpoint(host: HostConnection, environment: NodeJS.ProcessEnv): HttpsEndpoint {
-  const url = new URL(host.connection);
-  const address = { host: url.hostname.replace(/^\[(.*)\]$/, "$1"), port: Number(url.port || HTTPS_PORT) };
+  const address = addressIn(host.connection);
   const directory = clientDirectory(environment);
   const pin = pinOf(host, address, directory);
   const { certificateFile, keyFile } = host.tls ?? {};
@@ -141,8 +143,8 @@ function httpsEndpoint(host: HostConnection, environment: NodeJS.ProcessEnv): Ht
 }
 
 /**
- * Resolves a connection string to what must be dialled: reads certificates, finds the local socket.
- * @throws VisibleError naming the host and the setting when a file is missing or the scheme is not supported.
+ * Resolves a connection string to what must be dialled: reads certificates and remotes, finds the local socket.
+ * @throws VisibleError naming the host and the setting when a file is missing or cannot be used
  */
 export function resolveEndpoint(
   host: HostConnection,
@@ -153,7 +155,32 @@ export function resolveEndpoint(
   if (connection.startsWith("unix:")) return { kind: "unix", socketPath: connection.slice("unix:".length) };
   if (connection.startsWith("https://")) return httpsEndpoint(host, environment);
   if (connection.startsWith("ssh://")) return sshEndpoint(host);
-  throw new VisibleError(
-    `Host "${host.name}": connection "${connection}" is not supported yet. Use unix, unix:/path, ssh://user@host or https://host:8443.`,
-  );
+  return remoteEndpoint(host, environment);
+}
+
+/** As the Incus client itself would reach its remote. */
+function remoteEndpoint({ name, connection }: HostConnection, environment: NodeJS.ProcessEnv): Endpoint {
+  const refuse = (reason: string): never => {
+    throw new VisibleError(`Host "${name}": ${reason}.`);
+  };
+  let remote: Remote;
+  try {
+    remote = readRemote(connection.slice(REMOTE_PREFIX.length), environment);
+  } catch (error) {
+    return refuse(messageOf(error));
+  }
+  const [first = ""] = remote.addresses;
+  if (first.startsWith("unix:")) {
+    const path = first.replace(/^unix:(\/\/)?/, "");
+    return { kind: "unix", socketPath: path === "" ? localSocketPath(environment) : path };
+  }
+  if (!remote.addresses.every((one) => one.startsWith("https://") && URL.canParse(one)))
+    return refuse(`${connection} has an address that is no https:// URL`);
+  if (!existsSync(remote.serverCertificateFile))
+    return refuse(
+      `${connection} has no server certificate at ${remote.serverCertificateFile}, which the Incus client leaves to authorities. Use connection: ${first} with tls.serverFingerprint`,
+    );
+  const fingerprint = fingerprintInFile(name, "server certificate", remote.serverCertificateFile);
+  const identity = clientIdentity(name, remote, false);
+  return { kind: "https", addresses: remote.addresses.map(addressIn), pin: { fingerprint }, ...identity };
 }
