@@ -128,7 +128,7 @@ describe("imports point one way", () => {
       "providers/incus/images.ts",
       "providers/incus/remotes.ts",
       // The way to another machine.
-      "providers/incus/ssh.ts",
+      "providers/incus/ssh-login.ts",
       // Of this run's own process.
       "providers/migration/record/machine.ts",
     ]);

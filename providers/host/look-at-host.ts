@@ -91,6 +91,7 @@ export async function lookAtHost(client: IncusClient, options: LookOptions): Pro
     unprivileged: await isUnprivilegedHost(client, files),
     ...(files && !files.machine.endsWriters ? { endsNoWriters: true } : {}),
     filesReadable: files !== undefined,
+    ...(client.ssh ? { reach: await client.ssh.reach() } : {}),
     strays: files ? await findStrays(files, pools) : [],
     recreations: recreationsIn(server.config),
   };

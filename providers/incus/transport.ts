@@ -32,18 +32,25 @@ function socketAt(path: () => Promise<string>): Connector {
   };
 }
 
-function connectorFor(endpoint: Endpoint, ssh: SshConnection | undefined): Connector {
-  if (endpoint.kind === "https") return pinnedTls(endpoint);
-  if (endpoint.kind === "unix") return socketAt(async () => endpoint.socketPath);
+/**
+ * A keep-alive connection pool to one daemon. A new transport is one more connector here.
+ * @throws Error where it takes a login that fails
+ */
+export async function openTransport(endpoint: Endpoint, ssh: SshConnection | undefined): Promise<Dispatcher> {
+  if (endpoint.kind === "https") return poolOf(pinnedTls(endpoint));
+  if (endpoint.kind === "unix") return poolOf(socketAt(async () => endpoint.socketPath));
   if (!ssh) throw new RangeError("an ssh endpoint needs its connection");
-  return socketAt(() => ssh.socketPath());
+  const { connections } = await ssh.door();
+  return poolOf(
+    socketAt(async () => (await ssh.door()).socketPath),
+    connections,
+  );
 }
 
-/** A keep-alive connection pool to one daemon. A new transport is one more connector here. */
-export function openTransport(endpoint: Endpoint, ssh: SshConnection | undefined): Dispatcher {
+function poolOf(connect: Connector, connections = CONNECTIONS_PER_HOST): Dispatcher {
   return new Pool("http://incus", {
-    connect: connectorFor(endpoint, ssh),
-    connections: CONNECTIONS_PER_HOST,
+    connect,
+    connections,
     pipelining: 1,
     keepAliveTimeout: 30_000,
     headersTimeout: 0,
