@@ -32,6 +32,12 @@ export async function checkServer(client: IncusClient, server: Server): Promise<
       `Host "${client.host.name}" does not trust this client: ${await distrust(client)}.`,
     );
   }
+  // incus-user passes on by a certificate of its own what comes to its socket.
+  if (client.endpoint.kind !== "https" && server.auth_user_method === "tls") {
+    throw new VisibleError(
+      `Host "${client.host.name}" is reached by the socket of group incus, which has a project of its own for each user and no pools. Use the daemon's own: sudo usermod -aG incus-admin USER there, and no path, or the one to unix.socket, in its connection.`,
+    );
+  }
 }
 
 /**

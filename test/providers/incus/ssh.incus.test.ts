@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
@@ -193,11 +194,11 @@ describe("what is wrong is said in one line, with the way out", () => {
   });
 
   it("a refused key", async () => {
-    await sshd.configure("Host *\n  IdentityFile /nowhere/identity\n");
-    await writeFile(`${sshd.knownHosts}.nobody`, "");
-    expect(await complaint(`ssh://nobody@${SSH_HOST}${d.socketPath}`)).toMatch(
-      /login was refused.*ssh-copy-id/,
-    );
+    await sshd.stop();
+    await sshd.start(["AuthorizedKeysFile none"]);
+    expect(await complaint()).toMatch(/login was refused.*ssh-copy-id/);
+    await sshd.stop();
+    await sshd.start();
   });
 
   it("a name that does not resolve, a closed port, a socket that is not there", async () => {
@@ -210,5 +211,18 @@ describe("what is wrong is said in one line, with the way out", () => {
     expect(await complaint(`ssh://${SSH_HOST}/nowhere/unix.socket`)).toMatch(
       /\/nowhere\/unix.socket( there\.| does not open there)/,
     );
+  });
+
+  it("a host that accepts and stays silent", { timeout: 40_000 }, async () => {
+    const silent = createServer(() => undefined);
+    await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+    const { port } = silent.address() as AddressInfo;
+    try {
+      expect(await complaint(`ssh://127.0.0.1:${port}${d.socketPath}`)).toMatch(
+        /does not answer\. Is it on|did not answer GET .* within 15 s/,
+      );
+    } finally {
+      silent.close();
+    }
   });
 });
