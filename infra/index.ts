@@ -39,7 +39,7 @@ async function program(): Promise<{ hosts: Record<string, HostOutputs> }> {
   const sealing = new Sealing(stackConfig.encrypted);
   const hosts = sealing.mark(checkFiles(parseHosts(written), PROJECT_ROOT));
   const owner = { project: pulumi.getProject(), stack: pulumi.getStack() };
-  const facts = await gatherFacts(hosts);
+  const facts = await gatherFacts(hosts, { registers: true });
   const looked = planHosts(hosts, facts, owner);
   const isPreview = pulumi.runtime.isDryRun();
   const held = holdToPreview(looked, isPreview);

@@ -1,4 +1,4 @@
-import { type HostConnection, VisibleError } from "@taos-hosts/providers";
+import { type HostConnection, parseTrustToken, projectOf, VisibleError } from "@taos-hosts/providers";
 import type { ImageConfig } from "./image-schema.ts";
 import { mapValues } from "./map-values.ts";
 import { type ConfigIssue, hostIssues } from "./rules.ts";
@@ -25,6 +25,8 @@ export interface HostConfig {
   name: string;
   /** How to reach it, as the resources take it. */
   connection: HostConnection;
+  /** Has the host trust this client, once. A secret, which no resource gets. */
+  trustToken?: string;
   /** Project of containers, agents and images that name none. */
   project: string;
   pool: PoolConfig;
@@ -39,7 +41,8 @@ export interface HostConfig {
 }
 
 /**
- * Parses the value of `taos-hosts:hosts`. Pure: looks at no file and no host.
+ * Parses the value of `taos-hosts:hosts`. Looks at no host, and at no file but the Incus client's config, for hosts
+ * that are one of its remotes.
  * @throws VisibleError listing everything that is wrong, each with its config path
  */
 export function parseHosts(raw: unknown): Record<string, HostConfig> {
@@ -72,7 +75,13 @@ function parseHost(name: string, value: unknown): { host?: HostConfig; issues: C
   const parsed = HostSchema.safeParse(value);
   if (!parsed.success) return { issues: parsed.error.issues.flatMap(schemaIssues) };
   const issues = hostIssues(parsed.data);
-  return issues.length > 0 ? { issues } : { host: settle(name, parsed.data), issues };
+  if (issues.length > 0) return { issues };
+  try {
+    return { host: settle(name, parsed.data), issues };
+  } catch (error) {
+    if (!(error instanceof VisibleError)) throw error;
+    return { issues: [{ path: ["connection"], reason: error.message }] };
+  }
 }
 
 type SchemaIssue = {
@@ -112,7 +121,7 @@ const TYPES: Record<string, string> = {
 };
 
 function settle(name: string, host: ParsedHost): HostConfig {
-  const { connection, tls, project, pool, bridge, optIn, migrateParallel } = host;
+  const { connection, tls, project = projectOf(connection), pool, bridge, optIn, migrateParallel } = host;
   const inProject = <T extends { project?: string | undefined }>(entry: T) => ({
     ...entry,
     project: entry.project ?? project,
@@ -122,7 +131,8 @@ function settle(name: string, host: ParsedHost): HostConfig {
   const extra = [...named].filter((alias) => !listed.has(alias));
   return {
     name,
-    connection: { name, connection, ...(tls ? { tls } : {}) },
+    connection: { name, connection, ...(tls ? { tls: withoutToken(tls) } : {}) },
+    ...(tls?.token === undefined ? {} : { trustToken: tls.token }),
     project,
     pool,
     bridge,
@@ -132,4 +142,11 @@ function settle(name: string, host: ParsedHost): HostConfig {
     optIn,
     migrateParallel,
   };
+}
+
+/** What resources get of it: a token's pin stays, where nothing else names one; one that is encrypted cannot be read. */
+function withoutToken({ token = "", ...tls }: NonNullable<ParsedHost["tls"]>): HostConnection["tls"] {
+  const isPinned = (tls.serverFingerprint ?? tls.serverCertificateFile) !== undefined;
+  const fingerprint = parseTrustToken(token)?.fingerprint;
+  return isPinned || fingerprint === undefined ? tls : { ...tls, serverFingerprint: fingerprint };
 }

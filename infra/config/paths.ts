@@ -9,7 +9,7 @@ export function withTlsPaths(connection: HostConnection, change: Change): HostCo
   if (!tls) return connection;
   const changed = Object.entries(tls).map(([key, value]) => [
     key,
-    value !== undefined && key.endsWith("File") ? change(value, key) : value,
+    typeof value === "string" && key.endsWith("File") ? change(value, key) : value,
   ]);
   return { ...connection, tls: Object.fromEntries(changed) };
 }

@@ -42,21 +42,24 @@ function nameIssues(host: ParsedHost): ConfigIssue[] {
   return issues;
 }
 
-function connectionIssues(host: ParsedHost): ConfigIssue[] {
-  if (host.connection.startsWith("https://")) {
-    const pinned = host.tls?.serverCertificateFile ?? host.tls?.serverFingerprint;
-    if (pinned !== undefined) return [];
-    return [
-      {
-        path: ["tls"],
-        reason:
-          "an https connection needs serverCertificateFile or serverFingerprint (on the host: incus info | grep certificate_fingerprint)",
-      },
-    ];
+function connectionIssues({ connection, tls }: ParsedHost): ConfigIssue[] {
+  if (!connection.startsWith("https://"))
+    return tls === undefined ? [] : [{ path: ["tls"], reason: "only an https connection has tls settings" }];
+  const pins = [tls?.serverCertificateFile, tls?.serverFingerprint].filter((one) => one !== undefined);
+  if (pins.length === 2)
+    return [{ path: ["tls"], reason: "has both serverCertificateFile and serverFingerprint. Leave one out" }];
+  if (tls?.trustOnFirstUse && (pins.length > 0 || tls.token !== undefined)) {
+    const reason = "the server is pinned already by another key. Leave this one out";
+    return [{ path: ["tls", "trustOnFirstUse"], reason }];
   }
-  return host.tls === undefined
-    ? []
-    : [{ path: ["tls"], reason: "only an https connection has tls settings" }];
+  if (pins.length > 0 || tls?.token !== undefined || tls?.trustOnFirstUse) return [];
+  return [
+    {
+      path: ["tls"],
+      reason:
+        "an https connection needs serverFingerprint (on the host: incus info | grep certificate_fingerprint), serverCertificateFile, or the token that incus config trust add NAME prints there",
+    },
+  ];
 }
 
 function poolIssues({ pool }: ParsedHost): ConfigIssue[] {

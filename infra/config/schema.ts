@@ -1,8 +1,9 @@
-import { HostConnection, ObjectName, PoolName } from "@taos-hosts/providers";
+import { HostConnection, ObjectName, PoolName, parseTrustToken } from "@taos-hosts/providers";
 import { z } from "zod";
 import { Agent, Container } from "./container-schema.ts";
 import { Image } from "./image-schema.ts";
 import { list, section, strict } from "./sections.ts";
+import { ENCRYPTED } from "./stack-yaml.ts";
 import { AbsolutePath, Size } from "./values.ts";
 
 /** Where the pool's data lives. Incus' own directory is no place for one: 6.0.4 accepts it and corrupts images (incus#3658). */
@@ -51,13 +52,24 @@ const OptIn = strict({
   forceStop: Names,
 });
 
+const Tls = HostConnection.shape.tls.unwrap().extend({
+  /** Trust token of `incus config trust add`: pins the server, and has it trust this client once. A secret. */
+  token: z
+    .string()
+    .trim()
+    .refine((text) => text === ENCRYPTED || parseTrustToken(text) !== undefined, {
+      error: "is no trust token: it is the text that incus config trust add NAME prints on the host",
+    })
+    .optional(),
+});
+
 /** One host as written, defaults applied. `config.ts` adds the name and settles projects and images. */
 export const HostSchema = section(
   strict({
     connection: HostConnection.shape.connection.default("unix"),
-    tls: HostConnection.shape.tls,
-    /** Of containers, agents and images that name none. */
-    project: ObjectName.default("default"),
+    tls: Tls.optional(),
+    /** Of containers, agents and images that name none. @default that of the connection's remote, else `default` */
+    project: ObjectName.optional(),
     pool: section(Pool),
     /** A bridge to make where it is missing. @default incusbr0, where the default profile has no network interface */
     bridge: ObjectName.max(

@@ -9,12 +9,13 @@ const MERGE = "<<";
 
 /** Whether a value at a path below the hosts is a secret whatever the config says of it. */
 export function isAlwaysSecret(path: readonly PropertyKey[]): boolean {
+  if (path[1] === "tls") return path[2] === "token";
   if (path[1] !== "agents") return false;
   return (path.length === 5 && path[3] === "environment") || (path[3] === "files" && path[5] === "content");
 }
 
 /**
- * The text of a stack file without the values of `environment` and the content of `files`: the program takes those
+ * The text of a stack file without trust tokens, the values of `environment` and the content of `files`: the program takes those
  * from the file itself. What is encrypted stays, and everything else is the same to the letter.
  */
 export function withheldCopy(text: string): string {
@@ -22,6 +23,8 @@ export function withheldCopy(text: string): string {
   const spans: { start: number; end: number; block: boolean }[] = [];
   const hosts = resolved(document.getIn(["config", HOSTS_KEY], true), document);
   for (const host of valuesOf(hosts, document)) {
+    const tls = entryOf(host, "tls", document);
+    collect(isMap(tls) ? tls.get("token", true) : undefined);
     for (const agent of valuesOf(entryOf(host, "agents", document), document)) {
       const environment = entryOf(agent, "environment", document);
       // What a merge key names is a map, whose own values are collected where it stands.

@@ -1,4 +1,11 @@
-import { agentChanges, clientFor, type HostLook, lookAtHost, messageOf } from "@taos-hosts/providers";
+import {
+  agentChanges,
+  clientFor,
+  type HostLook,
+  lookAtHost,
+  messageOf,
+  registerByToken,
+} from "@taos-hosts/providers";
 import { instanceArgs } from "../config/agent-args.ts";
 import type { HostConfig } from "../config/config.ts";
 import { ENCRYPTED } from "../config/stack-yaml.ts";
@@ -14,18 +21,20 @@ export interface FactsOptions {
   deadline?: number;
   /** Measure what containers occupy, where the host's files can be read. @default true */
   sizes?: boolean;
+  /** Has a host that does not trust this client yet do so, where the config has a token for it. @default false */
+  registers?: boolean;
   signal?: AbortSignal;
 }
 
 /**
- * Looks at all hosts at once, read-only. A host that does not answer in time, or not at all, is a fact too: the
+ * Looks at all hosts at once, read-only but for `registers`. A host that does not answer in time, or not at all, is a fact too: the
  * others go on.
  */
 export async function gatherFacts(
   hosts: Record<string, HostConfig>,
   options: FactsOptions = {},
 ): Promise<Record<string, HostFacts>> {
-  const { deadline = LOOK_DEADLINE, sizes = true, signal } = options;
+  const { deadline = LOOK_DEADLINE, sizes = true, registers = false, signal } = options;
   const looked = Object.values(hosts).map(async (host): Promise<[string, HostFacts]> => {
     const named = (names: readonly string[]): { name: string; project: string }[] =>
       names.map((name) => ({
@@ -33,7 +42,9 @@ export async function gatherFacts(
         project: (host.containers[name] ?? host.agents[name])?.project ?? host.project,
       }));
     try {
-      const look = await lookAtHost(clientFor(host.connection), {
+      const client = clientFor(host.connection);
+      if (registers && host.trustToken !== undefined) await registerByToken(client, host.trustToken);
+      const look = await lookAtHost(client, {
         deadline,
         sizes,
         undo: named(host.optIn.undo),

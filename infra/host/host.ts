@@ -56,7 +56,7 @@ export class Host extends pulumi.ComponentResource {
     const { plan } = context;
     const isSealed = (...path: string[]): boolean => context.sealing.holds(config.name, ...path);
     const host = sealedIf(
-      isSealed("connection") || isSealed("tls"),
+      isSealed("connection") || Object.keys(config.connection.tls ?? {}).some((key) => isSealed("tls", key)),
       withTlsPaths(config.connection, portable),
     );
     const hold = planErrors({ hosts: [plan] }).join("\n") || undefined;

@@ -21,6 +21,7 @@ export function compatibilityRemarks(
   }
   if (findPool(look, WORKER_POOL))
     remarks.push(`pool ${WORKER_POOL} is the taOS worker's and is never touched`);
+  if (look.reach !== undefined) remarks.push(`reached ${look.reach}`);
   if (!look.filesReadable) {
     remarks.push(
       "this connection does not reach the host's files: sizes of containers on dir pools are unknown",

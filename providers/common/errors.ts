@@ -74,8 +74,8 @@ export class IncusApiError extends VisibleError {
   /** Incus' own words, without the request. */
   readonly reason: string;
 
-  constructor(request: string, status: number, reason: string) {
-    super(`Incus answered ${request} with ${status}: ${sentence(reason)} ${remedyOf(reason)}`);
+  constructor(request: string, status: number, reason: string, remedy = remedyOf(reason)) {
+    super(`Incus answered ${request} with ${status}: ${sentence(reason)} ${remedy}`);
     this.status = status;
     this.reason = reason;
   }

@@ -1,4 +1,4 @@
-import { VisibleError } from "../common/errors.ts";
+import { checkServer } from "../incus/admission.ts";
 import type { IncusClient } from "../incus/client.ts";
 import { api } from "../incus/paths.ts";
 import type { RequestOptions } from "../incus/requests.ts";
@@ -44,11 +44,7 @@ export async function lookAtHost(client: IncusClient, options: LookOptions): Pro
   const left = (): number => Math.max(1, until - Date.now());
   const asking = (query = {}): RequestOptions => ({ query, deadline: left(), signal: options.signal });
   const server = await client.get("/1.0", schemas.Server, asking());
-  if (server.auth !== "trusted") {
-    throw new VisibleError(
-      `Host "${client.host.name}" does not trust this client. On the host run: incus config trust add, and use its token or certificate.`,
-    );
-  }
+  await checkServer(client, server);
   const [projects, pools, instances, profiles, images, networks, files] = await Promise.all([
     client.list(api("projects"), schemas.Project, asking({ recursion: 1 })),
     client.list(api("storage-pools"), schemas.StoragePool, asking({ recursion: 1 })),
@@ -95,6 +91,7 @@ export async function lookAtHost(client: IncusClient, options: LookOptions): Pro
     unprivileged: await isUnprivilegedHost(client, files),
     ...(files && !files.machine.endsWriters ? { endsNoWriters: true } : {}),
     filesReadable: files !== undefined,
+    ...(client.ssh ? { reach: await client.ssh.reach() } : {}),
     strays: files ? await findStrays(files, pools) : [],
     recreations: recreationsIn(server.config),
   };

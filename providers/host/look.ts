@@ -106,6 +106,8 @@ export interface HostLook {
   filesReadable: boolean;
   /** Nothing ends what writes on the host once its run is dead: nothing is migrated over this connection. */
   endsNoWriters?: boolean;
+  /** By which rights over ssh Incus and the host's files are reached, in words. */
+  reach?: string;
   /** Loop files and pool directories that belong to no pool of the database; they block a new pool of that name. */
   strays: string[];
   /** Pools whose recreation was begun and not ended. */

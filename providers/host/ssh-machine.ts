@@ -15,12 +15,11 @@ const REMOVAL_DEADLINE = 120_000;
  * A machine that is reached over ssh, as root: by the login itself, or by `sudo -n`. Undefined where the login can be
  * neither. Files never cross the link whole: small ones are read, everything else is done there.
  */
-export async function openSshMachine(ssh: Pick<SshConnection, "run">): Promise<HostMachine | undefined> {
-  const { stdout } = await ssh.run(["id", "-u"], { timeout: SHORT });
-  if (stdout.toString().trim() === "0") return machineOver(ssh, []);
-  const sudo = ["sudo", "-n", "--"];
-  const { exitCode } = await ssh.run([...sudo, "true"], { timeout: SHORT });
-  return exitCode === 0 ? machineOver(ssh, sudo) : undefined;
+export async function openSshMachine(
+  ssh: Pick<SshConnection, "run" | "asRoot">,
+): Promise<HostMachine | undefined> {
+  const root = await ssh.asRoot();
+  return "prefix" in root ? machineOver(ssh, root.prefix) : undefined;
 }
 
 function machineOver(ssh: Pick<SshConnection, "run">, sudo: readonly string[]): HostMachine {

@@ -10,6 +10,7 @@ import {
 } from "../common/errors.ts";
 import { lifetimeSignal } from "../common/lifetime.ts";
 import type { Endpoint, HostConnection } from "./connection.ts";
+import { missingRight } from "./rights.ts";
 import { Envelope } from "./schemas.ts";
 import type { SshConnection } from "./ssh.ts";
 import { openTransport } from "./transport.ts";
@@ -46,17 +47,19 @@ export class Requests {
   private readonly host: HostConnection;
   private readonly endpoint: Endpoint;
   private readonly ssh: SshConnection | undefined;
-  private readonly dispatcher: Dispatcher;
+  /** Opened by the first request. */
+  private pool: Promise<Dispatcher> | undefined;
 
   constructor(host: HostConnection, endpoint: Endpoint, ssh: SshConnection | undefined) {
     this.host = host;
     this.endpoint = endpoint;
     this.ssh = ssh;
-    this.dispatcher = openTransport(endpoint, ssh);
   }
 
-  close(): Promise<void> {
-    return this.dispatcher.close();
+  async close(): Promise<void> {
+    const pool = await this.pool?.catch(() => undefined);
+    this.pool = undefined;
+    await pool?.close();
   }
 
   /** @throws IncusApiError, UnreachableError, DeadlineError; CancelledError or what the signal was aborted with */
@@ -105,10 +108,19 @@ export class Requests {
     try {
       const signal = AbortSignal.any(signals);
       const request = { path: `${path}${search}`, method, headers, body, signal };
-      return { response: await this.dispatcher.request(request), explain };
+      const pool = await unlessAborted(this.openPool(), signal);
+      return { response: await pool.request(request), explain };
     } catch (error) {
       throw explain(error);
     }
+  }
+
+  private openPool(): Promise<Dispatcher> {
+    this.pool ??= openTransport(this.endpoint, this.ssh).catch((error: unknown) => {
+      this.pool = undefined;
+      throw error;
+    });
+    return this.pool;
   }
 
   private explain(error: unknown, request: string, options: RequestOptions, deadline: AbortSignal): Error {
@@ -128,22 +140,31 @@ export class Requests {
   }
 
   private refusal(method: Method, path: string, status: number, reason: string): IncusApiError {
-    return new IncusApiError(`${method} ${path} on host "${this.host.name}"`, status, reason);
+    const request = `${method} ${path} on host "${this.host.name}"`;
+    return new IncusApiError(request, status, reason, missingRight(method, path, reason));
   }
 
   private describeEndpoint(): string {
     if (this.endpoint.kind === "unix") return this.endpoint.socketPath;
     if (this.endpoint.kind === "ssh") return this.host.connection;
-    return `https://${this.endpoint.host}:${this.endpoint.port}`;
+    return this.endpoint.addresses.map(({ host, port }) => `https://${host}:${port}`).join(", ");
   }
 
   private remedy(error: unknown): string {
-    if (this.endpoint.kind === "ssh") return "";
+    if (this.endpoint.kind !== "unix") return "";
     const code = error instanceof Error && "code" in error ? error.code : undefined;
     if (code === "EACCES") return ' The user must be in group "incus-admin", or be root.';
     if (code === "ENOENT" || code === "ECONNREFUSED") return " Is Incus installed and running there?";
     return "";
   }
+}
+
+/** Waits no longer than the signal lets; what is waited for goes on. @throws the signal's reason */
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  return Promise.race([promise, aborted]);
 }
 
 function envelopeIn(text: string): z.infer<typeof Envelope> | undefined {

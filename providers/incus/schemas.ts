@@ -11,6 +11,8 @@ const nullable = <T extends z.ZodType>(schema: T, fallback: z.output<T>) =>
 export const Server = z.object({
   api_extensions: z.array(z.string()),
   auth: z.string(),
+  /** How the caller is known: `unix`, `tls`. */
+  auth_user_method: z.string().default(""),
   config: nullable(StringMap, {}),
   environment: z
     .object({

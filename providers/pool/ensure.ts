@@ -2,11 +2,13 @@ import { incusSize } from "../common/bytes.ts";
 import { VisibleError } from "../common/errors.ts";
 import { openHostFiles } from "../host/files.ts";
 import { lookAtHost } from "../host/look-at-host.ts";
+import { checkServer } from "../incus/admission.ts";
 import type { IncusClient } from "../incus/client.ts";
 import { createPool, findPool, listPools, patchPool } from "../incus/pools.ts";
 import { listProfiles } from "../incus/profiles.ts";
 import { rootDisk } from "../incus/root-disk.ts";
 import type { StoragePool as LivePool } from "../incus/schemas.ts";
+import { getServer } from "../incus/server.ts";
 import { shared } from "../incus/shared.ts";
 import { OWNER_KEY, RELEASED_KEY } from "../marks/keys.ts";
 import { isReleased, ownershipOf } from "../marks/ownership.ts";
@@ -16,7 +18,7 @@ import { decidePool, type PoolDecision, reasonOf } from "./decision.ts";
 import { poolFactsOf } from "./facts.ts";
 import { growPool } from "./growth.ts";
 import type { StoragePoolArgs, StoragePoolState } from "./pool-args.ts";
-import { checkLeftovers, checkServer, probeDriver, probeFreeBytes } from "./preflight.ts";
+import { checkLeftovers, probeDriver, probeFreeBytes } from "./preflight.ts";
 import { finishRecreation, recreatePool } from "./recreation.ts";
 import { endRecreation, findRecreation } from "./recreation-journal.ts";
 import { checkSourceDirectory } from "./source.ts";
@@ -92,7 +94,7 @@ export async function ensure(
   client: IncusClient,
   expected?: string,
 ): Promise<StoragePoolState> {
-  await checkServer(client);
+  await checkServer(client, await getServer(client));
   const args = await settled(given, client);
   const progress = progressFor(args.host.name, `pool ${args.name}`);
   const unfinished = await findRecreation(client, args.name);

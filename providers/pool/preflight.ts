@@ -2,35 +2,7 @@ import { messageOf, VisibleError } from "../common/errors.ts";
 import type { HostFiles } from "../host/files.ts";
 import type { IncusClient } from "../incus/client.ts";
 import { createPool, deletePool, findPool, getPoolResources } from "../incus/pools.ts";
-import { getServer } from "../incus/server.ts";
 import { OWNER_KEY } from "../marks/keys.ts";
-
-/** Extensions that taos-hosts relies on; all are in Incus 6.0. Gated on these, never on versions. */
-const REQUIRED_EXTENSIONS = [
-  "instance_create_start",
-  "instance_allow_inconsistent_copy",
-  "instance_pool_move",
-  "storage_volumes_all_projects",
-  "storage_buckets_all_projects",
-  "profiles_all_projects",
-  "images_all_projects",
-];
-
-/** The daemon is new enough and lets us do what is needed. @throws VisibleError with the way out */
-export async function checkServer(client: IncusClient): Promise<void> {
-  const server = await getServer(client);
-  const missing = REQUIRED_EXTENSIONS.filter((extension) => !server.api_extensions.includes(extension));
-  if (missing.length > 0) {
-    throw new VisibleError(
-      `Host "${client.host.name}": Incus ${server.environment?.server_version ?? ""} lacks ${missing.join(", ")}. Upgrade it to 6.0 or later.`,
-    );
-  }
-  if (server.auth !== "trusted") {
-    throw new VisibleError(
-      `Host "${client.host.name}" does not trust this client. On the host: incus config trust add-certificate client.crt.`,
-    );
-  }
-}
 
 /** Leftovers that Incus would trip over, or delete, when it makes this pool. @throws VisibleError naming the path */
 export async function checkLeftovers(files: HostFiles | undefined, pool: string): Promise<void> {

@@ -7,7 +7,8 @@ getfattr attr
 setfacl acl
 setcap libcap2-bin
 openssl openssl
-sshd openssh-server"
+sshd openssh-server
+sudo sudo"
 
 ensure_test_packages() {
   local wanted had_sshd=''

@@ -26,17 +26,18 @@ export type SshServer = {
   start(options?: readonly string[]): Promise<void>;
 };
 
-/** Starts sshd where a daemon is, with logins as root by key. */
+/** Starts sshd where a daemon is, with logins by one key as any user. */
 export async function startSshd(daemon: IncusDaemon): Promise<SshServer> {
   const dir = join(daemon.dataDir, "ssh");
   const bin = join(dir, "bin");
   const file = (name: string): string => join(dir, name);
   await mkdir(bin, { recursive: true });
-  await chmod(dir, 0o700);
+  // A user that logs in is to read its authorized keys.
+  await chmod(dir, 0o711);
   await mkdir("/run/sshd", { recursive: true });
   for (const key of ["host", "identity"])
     await execa("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", file(key)], { stdin: "ignore" });
-  await writeFile(file("authorized"), await readFile(file("identity.pub")), { mode: 0o600 });
+  await writeFile(file("authorized"), await readFile(file("identity.pub")), { mode: 0o644 });
   const [type = "", key = ""] = (await readFile(file("host.pub"), "utf8")).split(" ");
   const knownHosts = file("known");
   await writeFile(knownHosts, `[${daemon.address}]:${PORT} ${type} ${key}\n`);

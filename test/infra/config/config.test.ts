@@ -35,6 +35,18 @@ describe("a config", () => {
     });
   });
 
+  it("pins a server by its trust token, and keeps the token from what resources get", () => {
+    const fingerprint = "ab".repeat(32);
+    const content = { fingerprint, addresses: ["10.0.0.7:8443"], secret: "sesame" };
+    const token = Buffer.from(JSON.stringify(content)).toString("base64");
+    const board = (tls: object) => parseHosts(host({ connection: "https://h", tls }))["orange-1"];
+    expect(board({ token: `${token}\n` })?.connection.tls).toEqual({ serverFingerprint: fingerprint });
+    expect(board({ token })?.trustToken).toBe(token);
+    const other = { serverFingerprint: "0".repeat(64) };
+    expect(board({ token, ...other })?.connection.tls).toEqual(other);
+    expect(board({ token: "(secret)" })?.connection.tls).toEqual({});
+  });
+
   it("gives sizes in bytes, times in ms, texts for bare numbers, and warms the images that agents name", () => {
     const parsed = parseHosts(
       host({
@@ -170,6 +182,24 @@ describe("a mistake is refused with its path and the way out", () => {
     ["half an image", host({ images: [{ alias: "a", rootfs: "r" }] }), "images[0]: an image has one of"],
     ["image twice", host({ images: ["a", "a"] }), 'images[1]: alias "a" is listed twice'],
     ["https without pin", host({ connection: "https://h:8443" }), "orange-1.tls: an https connection needs"],
+    [
+      "a token that is none",
+      host({ connection: "https://h:8443", tls: { token: "sesame" } }),
+      "orange-1.tls.token: is no trust token",
+    ],
+    [
+      "first use beside a pin",
+      host({ connection: "https://h", tls: { serverFingerprint: "0".repeat(64), trustOnFirstUse: true } }),
+      "orange-1.tls.trustOnFirstUse: the server is pinned already",
+    ],
+    [
+      "two pins",
+      host({
+        connection: "https://h",
+        tls: { serverFingerprint: "0".repeat(64), serverCertificateFile: "server.crt" },
+      }),
+      "orange-1.tls: has both serverCertificateFile and serverFingerprint",
+    ],
     ["connection", host({ connection: "ftp://h" }), "orange-1.connection: must be unix"],
     [
       "name twice",

@@ -7,11 +7,9 @@ async function machineWithoutPrograms() {
   const answer = (exitCode: number, stdout: string, stderr: string) => ({
     ...{ exitCode, stdout: Buffer.from(stdout), stderr, timedOut: false },
   });
-  const run: SshConnection["run"] = async (argv) =>
-    argv[0] === "id"
-      ? answer(0, "0\n", "")
-      : answer(127, "", "timeout: failed to run command 'find': No such file or directory\n");
-  const machine = await openSshMachine({ run });
+  const run: SshConnection["run"] = async () =>
+    answer(127, "", "timeout: failed to run command 'find': No such file or directory\n");
+  const machine = await openSshMachine({ run, asRoot: async () => ({ prefix: [] }) });
   if (!machine) throw new Error("no machine");
   return machine;
 }

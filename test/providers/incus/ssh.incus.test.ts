@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
@@ -71,9 +72,10 @@ describe("a host over ssh", () => {
     const here = new IncusClient({ name: "board", connection: `unix:${d.socketPath}` });
     const near = await lookAtHost(here, options);
     await here.close();
-    const { endsNoWriters, hostFreeBytes: _far, pools: farPools, ...rest } = far;
+    const { endsNoWriters, reach, hostFreeBytes: _far, pools: farPools, ...rest } = far;
     const { hostFreeBytes: _near, pools: nearPools, ...expected } = near;
     expect(endsNoWriters).toBe(true);
+    expect(reach).toBe("over ssh: Incus by the login's own right; the host's files as root");
     expect(rest).toEqual(expected);
     const stable = (pools: typeof farPools) => pools.map(({ freeBytes: _free, ...pool }) => pool);
     expect(stable(farPools)).toEqual(stable(nearPools));
@@ -192,11 +194,11 @@ describe("what is wrong is said in one line, with the way out", () => {
   });
 
   it("a refused key", async () => {
-    await sshd.configure("Host *\n  IdentityFile /nowhere/identity\n");
-    await writeFile(`${sshd.knownHosts}.nobody`, "");
-    expect(await complaint(`ssh://nobody@${SSH_HOST}${d.socketPath}`)).toMatch(
-      /login was refused.*ssh-copy-id/,
-    );
+    await sshd.stop();
+    await sshd.start(["AuthorizedKeysFile none"]);
+    expect(await complaint()).toMatch(/login was refused.*ssh-copy-id/);
+    await sshd.stop();
+    await sshd.start();
   });
 
   it("a name that does not resolve, a closed port, a socket that is not there", async () => {
@@ -211,11 +213,16 @@ describe("what is wrong is said in one line, with the way out", () => {
     );
   });
 
-  it("an sshd that forwards no sockets", async () => {
-    await sshd.stop();
-    await sshd.start(["AllowStreamLocalForwarding no"]);
-    expect(await complaint()).toMatch(/forbids to forward sockets \(AllowStreamLocalForwarding yes/);
-    await sshd.stop();
-    await sshd.start();
+  it("a host that accepts and stays silent", { timeout: 40_000 }, async () => {
+    const silent = createServer(() => undefined);
+    await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+    const { port } = silent.address() as AddressInfo;
+    try {
+      expect(await complaint(`ssh://127.0.0.1:${port}${d.socketPath}`)).toMatch(
+        /does not answer\. Is it on|did not answer GET .* within 15 s/,
+      );
+    } finally {
+      silent.close();
+    }
   });
 });

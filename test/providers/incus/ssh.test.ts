@@ -2,7 +2,8 @@ import { execFileSync } from "node:child_process";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { resolveEndpoint } from "../../../providers/incus/connection.ts";
-import { explain, quoted } from "../../../providers/incus/ssh.ts";
+import { quoted } from "../../../providers/incus/ssh-login.ts";
+import { explain } from "../../../providers/incus/ssh-said.ts";
 
 describe("an argument for the shell on the other side", () => {
   it("arrives as it is, whatever it holds", () => {
