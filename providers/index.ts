@@ -10,6 +10,7 @@ import type { Kind } from "./pulumi/shim.ts";
 
 export { formatBytes, parseBytes } from "./common/bytes.ts";
 export * from "./common/errors.ts";
+export { liveUntil } from "./common/lifetime.ts";
 export { listed } from "./common/listed.ts";
 export {
   cowName,
@@ -21,6 +22,7 @@ export {
   WORKER_POOL,
 } from "./common/names.ts";
 export type { Problem } from "./common/problem.ts";
+export { withSlot } from "./common/slots.ts";
 export { hostFingerprint } from "./host/fingerprint.ts";
 export { mountsRefusal } from "./host/foreign-mounts.ts";
 export type { HostLook, PoolLook, ProfileLook } from "./host/look.ts";

@@ -34,7 +34,7 @@ function strays(directory: string, allowed: string[]): string[] {
 
 /** Rooms in their order: each imports from those before it, and from its own. */
 const ROOMS = {
-  infra: ["config", "facts", "plan", "report", "run", "host", "policy", "index.ts", "commands"],
+  infra: ["config", "facts", "plan", "report", "run", "host", "policy", "index.ts", "fleet", "commands"],
   providers: [
     ...["common", "incus", "marks", "owner-rename.ts", "project", "pulumi", "host"],
     ...["migration", "parking", "placement"],

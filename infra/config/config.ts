@@ -68,7 +68,8 @@ export function parseHosts(raw: unknown): Record<string, HostConfig> {
   return hosts;
 }
 
-function parseHost(name: string, value: unknown): { host?: HostConfig; issues: ConfigIssue[] } {
+/** One host of the config, or what is wrong with it, at paths below it. Pure. */
+export function parseHost(name: string, value: unknown): { host?: HostConfig; issues: ConfigIssue[] } {
   const named = HostName.safeParse(name);
   if (!named.success)
     return { issues: [{ path: [], reason: `a host's name ${named.error.issues[0]?.message ?? ""}` }] };
@@ -93,7 +94,7 @@ type SchemaIssue = {
 };
 
 /** One issue per unknown key, at the key's own path; the schema gives one line per key. */
-function schemaIssues(issue: SchemaIssue): ConfigIssue[] {
+export function schemaIssues(issue: SchemaIssue): ConfigIssue[] {
   if (issue.code !== "unrecognized_keys" || !issue.keys)
     return [{ path: issue.path, reason: reasonOf(issue) }];
   const lines = issue.message.split("\n");

@@ -21,18 +21,9 @@ export interface StackYaml {
  * @returns the hosts, or why the text is no stack file, without any value of it
  */
 export function parseStackYaml(text: string): StackYaml | { problem: string } {
-  const document = parseDocument(text, { merge: true, prettyErrors: true });
-  const [wrong] = [...document.errors, ...document.warnings];
-  // Only the first line: the others quote the file, which may hold values that are nobody's business.
-  if (wrong) return { problem: `is no YAML: ${wrong.message.split("\n")[0] ?? ""}` };
-  keepTexts(document);
-  let content: unknown;
-  try {
-    content = document.toJS();
-  } catch (error) {
-    return { problem: `is no YAML: ${error instanceof Error ? (error.message.split("\n")[0] ?? "") : ""}` };
-  }
-  const hosts = property(property(content, "config"), HOSTS_KEY);
+  const read = readYaml(text);
+  if ("problem" in read) return read;
+  const hosts = property(property(read.content, "config"), HOSTS_KEY);
   if (isEncrypted(hosts)) {
     return {
       problem: `has ${HOSTS_KEY} encrypted as a whole. Encrypt single values of it: pulumi config set --secret --path …`,
@@ -40,6 +31,20 @@ export function parseStackYaml(text: string): StackYaml | { problem: string } {
   }
   const encrypted: PropertyKey[][] = [];
   return { hosts: withoutSecrets(hosts, [], encrypted), encrypted };
+}
+
+/** The content of a YAML text by the rules of `parseStackYaml`, encrypted values as the file has them. Pure. */
+export function readYaml(text: string): { content: unknown } | { problem: string } {
+  const document = parseDocument(text, { merge: true, prettyErrors: true });
+  const [wrong] = [...document.errors, ...document.warnings];
+  // Only the first line: the others quote the file, which may hold values that are nobody's business.
+  if (wrong) return { problem: `is no YAML: ${wrong.message.split("\n")[0] ?? ""}` };
+  keepTexts(document);
+  try {
+    return { content: document.toJS() };
+  } catch (error) {
+    return { problem: `is no YAML: ${error instanceof Error ? (error.message.split("\n")[0] ?? "") : ""}` };
+  }
 }
 
 /** Pulumi's reader, this one's and any other's agree on the types of few values; on their text they all do. */
@@ -61,7 +66,7 @@ function property(value: unknown, key: string): unknown {
 }
 
 /** The form that Pulumi gives an encrypted value in the file. */
-function isEncrypted(value: unknown): boolean {
+export function isEncrypted(value: unknown): boolean {
   return (
     typeof value === "object" &&
     value !== null &&
@@ -70,7 +75,8 @@ function isEncrypted(value: unknown): boolean {
   );
 }
 
-function withoutSecrets(value: unknown, path: PropertyKey[], encrypted: PropertyKey[][]): unknown {
+/** A value with `ENCRYPTED` for each encrypted one in it, whose path is added to `encrypted`. */
+export function withoutSecrets(value: unknown, path: PropertyKey[], encrypted: PropertyKey[][]): unknown {
   if (isEncrypted(value)) {
     encrypted.push(path);
     return ENCRYPTED;

@@ -25,6 +25,12 @@ export function lifetimeSignal(): AbortSignal {
   return controller.signal;
 }
 
+/** For a command that ends in an order of its own: `signal` stands for its life, and signals do not end the process. */
+export function liveUntil(signal: AbortSignal): void {
+  watching = true;
+  signal.addEventListener("abort", () => controller.abort(signal.reason), { once: true });
+}
+
 /**
  * The engine passes its own address as the dynamic provider's first argument. A connection to it ends when it dies;
  * gRPC servers also close connections that never speak, so the engine is gone only when dialling again fails too.

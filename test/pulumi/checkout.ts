@@ -11,6 +11,8 @@ export async function copyCheckout(directory: string): Promise<void> {
     "stacks",
     "Pulumi.yaml",
     "package.json",
+    "package-lock.json",
+    "tools",
     "tsconfig.json",
   ]) {
     await cp(join(projectRoot, entry), join(directory, entry), { recursive: true });
