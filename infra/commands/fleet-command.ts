@@ -9,10 +9,10 @@ import { FleetState } from "../fleet/fleet-state.ts";
 import { exitCode, type HostResult } from "../fleet/outcome.ts";
 import { fleetOutput, textOutput } from "../fleet/output.ts";
 import { FLEET_COMMANDS, perform } from "../fleet/perform.ts";
-import { programVersion } from "../fleet/program-version.ts";
 import { Progress } from "../fleet/progress.ts";
 import { actionLines, checkoutCommit, objectionTo, readReviewed, saveReviewed } from "../fleet/reviewed.ts";
 import { shownText } from "../fleet/stack-text.ts";
+import { programVersion } from "../run/program-version.ts";
 
 const USAGE = `Usage: npm run fleet -- COMMAND [--only NAME,...] [--wave N] [--json]
 

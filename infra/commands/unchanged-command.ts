@@ -2,6 +2,7 @@
  * `unchanged-command.ts --stack NAME --config-file FILE`: before an `up` of `npm run` on a state in files. Exits 0 with a
  * report where Pulumi would find nothing to do; else 3, in silence: Pulumi finds out what, and says so.
  */
+import { createHash } from "node:crypto";
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -9,14 +10,12 @@ import { parseArgs } from "node:util";
 import { clientFor, hostFingerprint } from "@taos-hosts/providers";
 import { instanceArgs } from "../config/agent-args.ts";
 import type { HostConfig } from "../config/config.ts";
-import { PROJECT_ROOT } from "../config/project.ts";
 import { hasActions, planErrors } from "../plan/plan.ts";
 import { report } from "../report/report.ts";
-import { fingerprintOfRun, isUnchanged, rememberLook } from "../run/last-look.ts";
+import { isUnchanged, rememberLook } from "../run/last-look.ts";
+import { programVersion } from "../run/program-version.ts";
 import { lookAtStack } from "./stack-look.ts";
 
-/** What `up` runs: a change of it may change what it does. */
-const PROGRAM = ["infra", "providers", "Pulumi.yaml", "package-lock.json"];
 /** Pulumi has to run. */
 const GO_ON = 3;
 /** Milliseconds for each host. A slow one is for Pulumi's run, which says that it is. */
@@ -27,19 +26,17 @@ async function main(): Promise<number> {
   const { stack = "local" } = values;
   const { project, hosts, plan } = await lookAtStack(stack, values["config-file"], LOOK_DEADLINE);
   if (hasActions(plan) || planErrors(plan).length > 0) return GO_ON;
-  const fingerprint = fingerprintOfRun(
-    PROGRAM.map((name) => join(PROJECT_ROOT, name)),
-    {
-      node: process.version,
-      stack: { project, stack },
-      hosts,
-      agents: Object.values(hosts).flatMap(({ agents }) => Object.values(agents).map(instanceArgs)),
-      files: Object.values(hosts).flatMap(imageStamps),
-      seen: await Promise.all(
-        Object.values(hosts).map((host) => hostFingerprint(clientFor(host.connection))),
-      ),
-    },
-  );
+  const [program, ...seen] = await Promise.all([
+    programVersion(),
+    ...Object.values(hosts).map((host) => hostFingerprint(clientFor(host.connection))),
+  ]);
+  const config = {
+    hosts,
+    agents: Object.values(hosts).flatMap(({ agents }) => Object.values(agents).map(instanceArgs)),
+    files: Object.values(hosts).flatMap(imageStamps),
+  };
+  const all = [process.version, project, stack, program, seen, config];
+  const fingerprint = createHash("sha256").update(JSON.stringify(all)).digest("hex");
   const backend = fileURLToPath(process.env["PULUMI_BACKEND_URL"] ?? "");
   const state = { backend, project, stack, directory: join(backend, "../looks") };
   if (isUnchanged(state, fingerprint)) {

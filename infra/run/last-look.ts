@@ -1,5 +1,4 @@
-import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 
@@ -58,21 +57,6 @@ export function rememberLook(state: StackState, fingerprint: string): void {
   mkdirSync(state.directory, { recursive: true, mode: 0o700 });
   const look = { fingerprint, after: history(state)[0] ?? "", at: Date.now() };
   writeFileSync(lookFile(state), JSON.stringify(look), { mode: 0o600 });
-}
-
-/**
- * SHA-256 of files and directories by their content, of whatever else is given, too: what a run's outcome depends on.
- * @param paths of the program
- */
-export function fingerprintOfRun(paths: readonly string[], seen: unknown): string {
-  const hash = createHash("sha256");
-  const add = (path: string): void => {
-    if (statSync(path).isDirectory()) {
-      for (const name of readdirSync(path).sort()) if (name !== "node_modules") add(join(path, name));
-    } else hash.update(path).update(readFileSync(path));
-  };
-  for (const path of paths) add(path);
-  return hash.update(JSON.stringify(seen)).digest("hex");
 }
 
 function lookFile({ directory, stack }: StackState): string {
