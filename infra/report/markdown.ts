@@ -10,8 +10,10 @@ export function markdownHost(plan: HostPlan): string {
   const refused = plan.refusals.filter(({ severity }) => severity === "error");
   const waiting = plan.refusals.filter(({ severity }) => severity === "held");
   const lines = [
-    ...[head, "", escaped(poolLine(plan)), ""],
-    ...launchLines(plan).flatMap((line) => [escaped(line), ""]),
+    head,
+    "",
+    ...block([escaped(poolLine(plan))]),
+    ...launchLines(plan).flatMap((line) => block([escaped(line)])),
     ...block(table),
     ...block(groups.map(item)),
     ...list("To do", plan.actions.map(actionLine)),
