@@ -138,7 +138,11 @@ async function requireGone(before: StackName, now: StackName): Promise<void> {
 
 async function pulumi(args: string[], input = ""): Promise<string> {
   const { exitCode, stdout, stderr } = await execa("pulumi", [...args, "--non-interactive"], {
-    ...{ cwd: PROJECT_ROOT, reject: false, input, timeout: 120_000, maxBuffer: 512 * 1024 * 1024 },
+    cwd: PROJECT_ROOT,
+    reject: false,
+    input,
+    timeout: 120_000,
+    maxBuffer: 512 * 1024 * 1024,
   });
   if (exitCode === 0) return stdout;
   throw new VisibleError(`pulumi ${args.join(" ")} failed: ${stderr.split("\n")[0] ?? ""}`);

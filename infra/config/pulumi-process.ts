@@ -30,13 +30,18 @@ export function runId(): string | undefined {
   if (!pulumi) return undefined;
   try {
     const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").slice(0, 8);
-    // Behind the command's name, which may hold spaces: field 22 is its start, in ticks since the boot.
-    const [, fields = ""] = readFileSync(`/proc/${pulumi.pid}/stat`, "utf8").split(/\) (?=[A-Z] )/);
-    return `${boot}-${pulumi.pid}-${fields.split(" ")[19]}`;
+    return `${boot}-${pulumi.pid}-${startTicks(pulumi.pid)}`;
   } catch {
     // It ended in between, or this system hides it.
     return undefined;
   }
+}
+
+/** When a process was started, in clock ticks since the boot. */
+export function startTicks(pid: number): string {
+  // Behind the command's name, the second field, which may hold anything: the 22nd field.
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.split(" ");
+  return fields?.[19] ?? "";
 }
 
 function parentOf(pid: number): number {

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { type PulumiProcess, pulumiProcess } from "./pulumi-process.ts";
+import { type PulumiProcess, pulumiProcess, startTicks } from "./pulumi-process.ts";
 
 /** Where the stack file is. */
 export interface StackFile {
@@ -48,9 +48,7 @@ const TICKS = 100;
 
 function isNewerThan(pid: number, file: string): boolean {
   const written = statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-  // The second field is a name in parentheses that may hold anything; the start is the 22nd.
-  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.split(" ") ?? [];
   const uptime = Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]);
-  const started = Date.now() - (uptime - Number(fields[19]) / TICKS) * 1_000;
+  const started = Date.now() - (uptime - Number(startTicks(pid)) / TICKS) * 1_000;
   return written > started;
 }

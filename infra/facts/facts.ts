@@ -52,7 +52,9 @@ export async function gatherFacts(
         // Owner and pool are not compared.
         changesOf: agentChanges(
           Object.entries(host.agents).map(([name, agent]) => ({
-            ...{ name, owner: "", pool: "" },
+            name,
+            owner: "",
+            pool: "",
             ...instanceArgs(agent),
           })),
           ENCRYPTED,
