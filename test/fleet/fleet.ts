@@ -13,7 +13,7 @@ const manifest = JSON.parse(await readFile(join(projectRoot, "package.json"), "u
 /** A fleet file with a backend of its own, driven by script/fleet; every start of the Pulumi CLI is noted. */
 export class TestFleet {
   readonly dir: string;
-  readonly file: string;
+  file: string;
   readonly env: Record<string, string>;
 
   private constructor(dir: string, path: string) {

@@ -88,7 +88,8 @@ export async function commandOf(pid: number): Promise<string> {
   return text.replaceAll("\0", " ").trim();
 }
 
-async function processesWith(entry: string): Promise<number[]> {
+/** Ids of the processes with an entry such as `NAME=value` in their environment. */
+export async function processesWith(entry: string): Promise<number[]> {
   const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(Number);
   const found = await Promise.all(
     pids.map(async (pid) => {
