@@ -57,7 +57,7 @@ function cells(row: ContainerRow): string[] {
     `${row.name}${state}`,
     poolOf(row),
     row.protected ? "yes" : "no",
-    row.bytes === null ? "?" : formatBytes(row.bytes + (row.snapshotBytes ?? 0)),
+    row.bytes === null ? "-" : formatBytes(row.bytes + (row.snapshotBytes ?? 0)),
     String(row.snapshots),
     row.action ?? "nothing",
     row.whyNot ?? "",
