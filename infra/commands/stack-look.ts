@@ -10,6 +10,8 @@ import { type Plan, planHosts } from "../plan/plan.ts";
 /** A stack's config and what would happen to its hosts, without Pulumi. */
 export interface StackLook {
   project: string;
+  /** Path of the stack's file. */
+  file: string;
   hosts: Record<string, HostConfig>;
   plan: Plan;
 }
@@ -28,9 +30,7 @@ export async function lookAtStack(
   const file = configFile === undefined ? join("stacks", `Pulumi.${stack}.yaml`) : resolve(configFile);
   const [project, config] = await Promise.all([projectName(), readStackConfig(file, PROJECT_ROOT)]);
   const hosts = new Sealing(config.encrypted).mark(checkFiles(parseHosts(config.hosts), PROJECT_ROOT));
-  return {
-    project,
-    hosts,
-    plan: planHosts(hosts, await gatherFacts(hosts, { deadline }), { project, stack }),
-  };
+  const facts = await gatherFacts(hosts, { deadline });
+  const path = resolve(PROJECT_ROOT, file);
+  return { project, file: path, hosts, plan: planHosts(hosts, facts, { project, stack }) };
 }

@@ -24,7 +24,7 @@ const LOOK_DEADLINE = 10_000;
 async function main(): Promise<number> {
   const { values } = parseArgs({ options: { stack: { type: "string" }, "config-file": { type: "string" } } });
   const { stack = "local" } = values;
-  const { project, hosts, plan } = await lookAtStack(stack, values["config-file"], LOOK_DEADLINE);
+  const { project, file, hosts, plan } = await lookAtStack(stack, values["config-file"], LOOK_DEADLINE);
   if (hasActions(plan) || planErrors(plan).length > 0) return GO_ON;
   const [program, ...seen] = await Promise.all([
     programVersion(),
@@ -45,7 +45,7 @@ async function main(): Promise<number> {
     );
     return 0;
   }
-  rememberLook(state, fingerprint);
+  rememberLook(state, file, fingerprint);
   return GO_ON;
 }
 

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
@@ -12,8 +13,11 @@ export interface StackState {
   directory: string;
 }
 
-/** What was seen before a run of Pulumi, and that run: the one that follows `after` in the stack's history. */
-const Look = z.object({ fingerprint: z.string(), after: z.string(), at: z.number() });
+/**
+ * What was seen before a run of Pulumi, and that run: the one that follows `after` in the stack's history. `script/stack`
+ * reads `config`, the SHA-256 of the stack's file.
+ */
+const Look = z.object({ config: z.string(), fingerprint: z.string(), after: z.string(), at: z.number() });
 
 /** The fields in use of a file in the backend's history. Times in seconds. */
 const Update = z.object({
@@ -53,9 +57,10 @@ export function isUnchanged(state: StackState, fingerprint: string): boolean {
 }
 
 /** Keeps what is seen before a run of Pulumi that follows at once. */
-export function rememberLook(state: StackState, fingerprint: string): void {
+export function rememberLook(state: StackState, configFile: string, fingerprint: string): void {
   mkdirSync(state.directory, { recursive: true, mode: 0o700 });
-  const look = { fingerprint, after: history(state)[0] ?? "", at: Date.now() };
+  const config = createHash("sha256").update(readFileSync(configFile)).digest("hex");
+  const look = { config, fingerprint, after: history(state)[0] ?? "", at: Date.now() };
   writeFileSync(lookFile(state), JSON.stringify(look), { mode: 0o600 });
 }
 
