@@ -4,6 +4,7 @@ import type { CommandOptions, CommandResult } from "../common/command.ts";
 import { VisibleError } from "../common/errors.ts";
 import { fingerprintOf } from "../incus/certificates.ts";
 import type { IncusClient } from "../incus/client.ts";
+import type { Endpoint } from "../incus/connection.ts";
 import { getServer } from "../incus/server.ts";
 import { localMachine } from "./local-machine.ts";
 import { type LoopFileLook, lookAtLoopFile } from "./loops.ts";
@@ -84,6 +85,23 @@ export async function openHostFiles(client: IncusClient): Promise<HostFiles | un
   if (!machine) return undefined;
   const { server_pid: pid = 0, certificate_fingerprint: fingerprint = "" } =
     (await getServer(client)).environment ?? {};
+  const proved = places.get(client.endpoint);
+  const process = `${pid} ${fingerprint}`;
+  const place = proved?.process === process ? proved.place : await provePlace(machine, pid, fingerprint);
+  if (!place) return undefined;
+  places.set(client.endpoint, { process, place });
+  return filesOf(machine, place);
+}
+
+/** What was proved of a daemon: it holds as long as it is that process, and takes eight commands over ssh. */
+const places = new WeakMap<Endpoint, { process: string; place: DaemonPlace }>();
+
+/** Undefined where the files of this machine are not those of the daemon. */
+async function provePlace(
+  machine: HostMachine,
+  pid: number,
+  fingerprint: string,
+): Promise<DaemonPlace | undefined> {
   const program = basename((await machine.linkTarget(`/proc/${pid}/exe`)) ?? "");
   if (pid === 0 || !program.startsWith("incusd")) return undefined;
   // The directory that the daemon itself was told to use; the place of the socket, or our environment, proves nothing.
@@ -94,7 +112,7 @@ export async function openHostFiles(client: IncusClient): Promise<HostFiles | un
     machine.linkTarget(`/proc/${pid}/ns/mnt`),
     entryTo(machine, pid),
   ]);
-  return filesOf({ machine, pid, directory, mountNamespace, enter });
+  return { pid, directory, mountNamespace, enter };
 }
 
 /** Root on the machine of a client's host, where that can be had. */
@@ -137,7 +155,6 @@ async function showsCertificate(
 }
 
 interface DaemonPlace {
-  machine: HostMachine;
   pid: number;
   /** Incus' directory as the daemon sees it. */
   directory: string;
@@ -146,7 +163,7 @@ interface DaemonPlace {
 }
 
 /** The daemon may live in a mount namespace of its own, so its files are taken through /proc/<pid>/root. */
-function filesOf({ machine, pid, directory, mountNamespace, enter }: DaemonPlace): HostFiles {
+function filesOf(machine: HostMachine, { pid, directory, mountNamespace, enter }: DaemonPlace): HostFiles {
   const path = (...segments: readonly string[]): string => join(`/proc/${pid}/root`, directory, ...segments);
   const run: HostFiles["run"] = (argv, options) => machine.run([...enter, ...argv], options);
   return {

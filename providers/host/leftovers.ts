@@ -12,21 +12,24 @@ const VOLUME_DIRECTORIES: Record<string, string[]> = {
 export async function findLeftovers(files: HostFiles, pool: PoolLook): Promise<string[]> {
   const base = ["storage-pools", pool.name];
   const known = knownEntries(pool);
-  const found: string[] = [];
-  for (const directory of await files.list(...base)) {
-    const entries = known.get(directory);
-    if (!entries) {
-      if (await holdsAnything(files, [...base, directory])) found.push([...base, directory].join("/"));
-      continue;
-    }
-    for (const entry of await listOrStray(files, [...base, directory])) {
-      if (entry === undefined) found.push([...base, directory].join("/"));
-      else if (!entries.has(entry) && (await holdsAnything(files, [...base, directory, entry]))) {
-        found.push([...base, directory, entry].join("/"));
-      }
-    }
-  }
-  return found.sort();
+  // Side by side: each look is a command of its own over ssh.
+  const found = await Promise.all(
+    (await files.list(...base)).map(async (directory) => {
+      const entries = known.get(directory);
+      if (!entries) return strayAt(files, [...base, directory]);
+      const inside = (await listOrStray(files, [...base, directory])).map(async (entry) => {
+        if (entry === undefined) return [[...base, directory].join("/")];
+        return entries.has(entry) ? [] : strayAt(files, [...base, directory, entry]);
+      });
+      return (await Promise.all(inside)).flat();
+    }),
+  );
+  return found.flat().sort();
+}
+
+/** The path, where anything is there that is no empty directory. */
+async function strayAt(files: HostFiles, segments: string[]): Promise<string[]> {
+  return (await holdsAnything(files, segments)) ? [segments.join("/")] : [];
 }
 
 /** Directory names that the database accounts for, by directory of the pool. */
