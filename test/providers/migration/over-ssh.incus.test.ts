@@ -150,19 +150,6 @@ describe("the link is cut", () => {
     expect(struck).toBeGreaterThan(0);
     await expectMoved();
   });
-
-  it("loses everything while rsync writes: it ends there, and the run goes on once the link is back", {
-    timeout: 180_000,
-  }, async () => {
-    await shell(d, "mary", "dd if=/dev/urandom of=/srv/big bs=1M count=300 2>/dev/null");
-    const running = run();
-    await until(async () => (await writingRuns()).length > 0, { what: "a writer", deadlineMs: 60_000 });
-    link.drop();
-    await until(async () => (await writingRuns()).length === 0, { what: "its end", deadlineMs: 15_000 });
-    link.mend();
-    await running;
-    await expectMoved();
-  });
 });
 
 describe("the controller is killed", () => {
@@ -223,5 +210,20 @@ describe("the controller is frozen, and another one takes over", () => {
     await ended(child);
     expect(said.join("\n")).toMatch(/another run|Another run|does not carry the mark of this run/);
     expect(JSON.stringify(await show(d))).toBe(shown);
+  });
+});
+
+describe("the link, without a word,", () => {
+  it("loses everything while rsync writes: it ends there, and the run goes on once the link is back", {
+    timeout: 180_000,
+  }, async () => {
+    await shell(d, "mary", "dd if=/dev/urandom of=/srv/big bs=1M count=300 2>/dev/null");
+    const running = run();
+    await until(async () => (await writingRuns()).length > 0, { what: "a writer", deadlineMs: 60_000 });
+    link.drop();
+    await until(async () => (await writingRuns()).length === 0, { what: "its end", deadlineMs: 15_000 });
+    link.mend();
+    await running;
+    await expectMoved();
   });
 });
