@@ -61,7 +61,8 @@ function undoProblem(look: HostLook, instance: InstanceLook, kept: InstanceLook)
   if (!look.filesReadable) {
     return {
       reason: "the host's files cannot be read over this connection",
-      remedy: "Run on the host itself as root, with connection: unix.",
+      remedy:
+        "Use connection: unix as root on the host, or ssh:// with a login that is root or may use sudo -n.",
     };
   }
   const conflict = startProblem(look, instance);

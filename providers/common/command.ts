@@ -1,13 +1,17 @@
+import type { Readable } from "node:stream";
+
 /** How a command is run. */
 export interface CommandOptions {
   /** Milliseconds. */
   timeout: number;
   signal?: AbortSignal | undefined;
   input?: Buffer | undefined;
+  /** Standard input that goes on while it runs, instead of `input`. */
+  stream?: Readable | undefined;
   /** Gets what it prints, as it comes. */
   onOutput?: ((text: string) => void) | undefined;
-  /** It writes what nobody may write once this process is dead: it is killed with it. @default false */
-  diesWithUs?: boolean;
+  /** It writes what only this run may write: where a run can lose that right, it ends with it. @default false */
+  writes?: boolean;
 }
 
 /** What a command came to. */

@@ -6,6 +6,7 @@ import { fingerprintOf } from "../incus/certificates.ts";
 import type { IncusClient } from "../incus/client.ts";
 import type { Endpoint } from "../incus/connection.ts";
 import { getServer } from "../incus/server.ts";
+import { guardedMachine, type WriteGuard } from "./guarded-machine.ts";
 import { localMachine } from "./local-machine.ts";
 import { type LoopFileLook, lookAtLoopFile } from "./loops.ts";
 import type { HostMachine } from "./machine.ts";
@@ -79,10 +80,12 @@ export function volumeSegments(pool: string, project: string, name: string): str
 /**
  * Host files of a client, or undefined where they are out of reach (https, no root, a socket forwarded from another
  * machine). The daemon may live in a mount namespace of its own, so its view is taken through /proc/<pid>/root.
+ * @param guard of a run that may lose its right to write
  */
-export async function openHostFiles(client: IncusClient): Promise<HostFiles | undefined> {
-  const machine = await machineOf(client);
-  if (!machine) return undefined;
+export async function openHostFiles(client: IncusClient, guard?: WriteGuard): Promise<HostFiles | undefined> {
+  const unguarded = await machineOf(client);
+  if (!unguarded) return undefined;
+  const machine = guard ? guardedMachine(unguarded, guard) : unguarded;
   const { server_pid: pid = 0, certificate_fingerprint: fingerprint = "" } =
     (await getServer(client)).environment ?? {};
   const proved = places.get(client.endpoint);

@@ -6,7 +6,6 @@ import { deviceNumber, type HostMachine } from "./machine.ts";
 
 /** The machine that this process runs on, with its rights. */
 export const localMachine: HostMachine = {
-  endsWriters: true,
   run,
   read: (path) => readFile(path, "utf8").catch(() => undefined),
   list: (path) => readdir(path).catch(noneWhereAbsent),
@@ -44,9 +43,10 @@ export const localMachine: HostMachine = {
 };
 
 async function run(argv: readonly string[], options: CommandOptions): Promise<CommandResult> {
-  const [file = "", ...args] = options.diesWithUs ? ["setpriv", "--pdeathsig", "KILL", "--", ...argv] : argv;
+  const [file = "", ...args] = argv;
+  const input = options.stream ?? options.input;
   const subprocess = execa(file, args, {
-    ...(options.input ? { input: options.input } : { stdin: "ignore" }),
+    ...(input ? { input } : { stdin: "ignore" }),
     encoding: "buffer",
     stripFinalNewline: false,
     env: { LC_ALL: "C", PATH: `${process.env["PATH"] ?? ""}:${SYSTEM_PATH}` },

@@ -89,7 +89,6 @@ export async function lookAtHost(client: IncusClient, options: LookOptions): Pro
     usableDrivers: await usableDrivers(server, files),
     hostFreeBytes: files ? await files.freeBytes() : freeByDirPool(poolLooks),
     unprivileged: await isUnprivilegedHost(client, files),
-    ...(files && !files.machine.endsWriters ? { endsNoWriters: true } : {}),
     filesReadable: files !== undefined,
     ...(client.ssh ? { reach: await client.ssh.reach() } : {}),
     strays: files ? await findStrays(files, pools) : [],

@@ -104,8 +104,6 @@ export interface HostLook {
   unprivileged: boolean | null;
   /** Whether the host's files could be read: leftovers and sizes are known. */
   filesReadable: boolean;
-  /** Nothing ends what writes on the host once its run is dead: nothing is migrated over this connection. */
-  endsNoWriters?: boolean;
   /** By which rights over ssh Incus and the host's files are reached, in words. */
   reach?: string;
   /** Loop files and pool directories that belong to no pool of the database; they block a new pool of that name. */

@@ -1,4 +1,5 @@
 import type { CommandOptions, CommandResult } from "../common/command.ts";
+import { VisibleError } from "../common/errors.ts";
 
 /** A file as stat(2) has it. */
 export interface FileIdentity {
@@ -14,8 +15,6 @@ export interface FileIdentity {
  * Another way to a host is another implementation of this. Paths are absolute, as the machine itself sees them.
  */
 export interface HostMachine {
-  /** Whether `diesWithUs` can be held to: what writes on behalf of this process ends with it. */
-  readonly endsWriters: boolean;
   /** Runs a program, never a shell. @throws the signal's reason */
   run(argv: readonly string[], options: CommandOptions): Promise<CommandResult>;
   /** Text of a file; undefined where there is none, or it cannot be read. */
@@ -46,4 +45,22 @@ export interface HostMachine {
 /** `major:minor` of a device number in the layout of stat(2). */
 export function deviceNumber(dev: bigint): string {
   return `${(dev >> 8n) & 0xfffn}:${(dev & 0xffn) | ((dev >> 12n) & 0xffffff00n)}`;
+}
+
+/** Milliseconds to delete a directory with all that is in it. */
+export const REMOVAL_DEADLINE = 120_000;
+
+/** What changes files, as commands: where no other way leads to a machine, and under a watchdog. */
+export const FILE_COMMANDS = {
+  remove: (path: string): string[] => ["rm", "-rf", "--", path],
+  rename: (from: string, to: string): string[] => ["mv", "--no-target-directory", "--", from, to],
+  symlink: (target: string, path: string): string[] => [
+    ...["ln", "--symbolic", "--no-target-directory", "--", target, path],
+  ],
+} as const;
+
+/** Why a command on the host failed, by its own first words. */
+export function commandFailure(program: string, { exitCode, stderr }: CommandResult): VisibleError {
+  const [line = ""] = stderr.trim().split("\n");
+  return new VisibleError(`${program} on the host ended with ${exitCode}: ${line.slice(0, 300)}.`);
 }

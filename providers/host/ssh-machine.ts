@@ -1,15 +1,22 @@
 import { type CommandResult, SHORT, SYSTEM_PATH } from "../common/command.ts";
-import { VisibleError } from "../common/errors.ts";
+import { messageOf, UnreachableError } from "../common/errors.ts";
 import type { SshConnection } from "../incus/ssh.ts";
-import { deviceNumber, type HostMachine } from "./machine.ts";
+import {
+  commandFailure,
+  deviceNumber,
+  FILE_COMMANDS,
+  type HostMachine,
+  REMOVAL_DEADLINE,
+} from "./machine.ts";
 
 /** What timeout(1) ends with where the time was over. */
 const TIMED_OUT = 124;
 /** Milliseconds for the answer to come back beyond a command's own deadline. */
 const ANSWER = 10_000;
-
-/** Milliseconds to delete a directory with all that is in it. */
-const REMOVAL_DEADLINE = 120_000;
+/** Of a command that a signal ended ssh says what it says of a cut connection: 255, and nothing else. */
+const EXITS = ["sh", "-c", '"$@"; exit "$?"', "sh"];
+/** The shell's own: a program of this name is no part of every small system. */
+const KILL = ["sh", "-c", 'kill -s "$1" "$2"', "kill"];
 
 /**
  * A machine that is reached over ssh, as root: by the login itself, or by `sudo -n`. Undefined where the login can be
@@ -18,21 +25,26 @@ const REMOVAL_DEADLINE = 120_000;
 export async function openSshMachine(
   ssh: Pick<SshConnection, "run" | "asRoot">,
 ): Promise<HostMachine | undefined> {
-  const root = await ssh.asRoot();
-  return "prefix" in root ? machineOver(ssh, root.prefix) : undefined;
+  const root = await ssh.asRoot().catch(unreachable);
+  if (!("prefix" in root)) return undefined;
+  const reach: HostMachine["run"] = (argv, options) =>
+    ssh.run(argv, options).catch((error: unknown) => {
+      options.signal?.throwIfAborted();
+      return unreachable(error);
+    });
+  return machineOver(reach, root.prefix);
 }
 
-function machineOver(ssh: Pick<SshConnection, "run">, sudo: readonly string[]): HostMachine {
+function unreachable(error: unknown): never {
+  throw new UnreachableError(`The host cannot be reached over ssh: ${messageOf(error)}.`, { cause: error });
+}
+
+function machineOver(reach: HostMachine["run"], sudo: readonly string[]): HostMachine {
   const run: HostMachine["run"] = async (argv, options) => {
-    // What is started there outlives its connection: sshd sends it no signal.
-    if (options.diesWithUs)
-      throw new VisibleError(
-        "Nothing ends a copy over ssh once its run is dead, so none is begun. Run on the host itself.",
-      );
-    // Nor does a killed ssh end it: the deadline is held to there.
-    const bounded = ["timeout", "--kill-after=5", String(options.timeout / 1000), ...argv];
+    // A killed ssh does not end what it started: the deadline is held to there.
+    const bounded = [...EXITS, "timeout", "--kill-after=5", String(options.timeout / 1000), ...argv];
     const environment = ["env", "LC_ALL=C", `PATH=${SYSTEM_PATH}`];
-    const result = await ssh.run([...sudo, ...environment, ...bounded], {
+    const result = await reach([...sudo, ...environment, ...bounded], {
       ...options,
       timeout: options.timeout + ANSWER,
     });
@@ -42,11 +54,10 @@ function machineOver(ssh: Pick<SshConnection, "run">, sudo: readonly string[]): 
   const succeeds = async (...argv: string[]): Promise<boolean> => (await ask(...argv)).exitCode === 0;
   const must = async (argv: string[], timeout = SHORT): Promise<string> => {
     const result = await run(argv, { timeout });
-    if (result.exitCode !== 0) throw failed(argv[0] ?? "", result);
+    if (result.exitCode !== 0) throw commandFailure(argv[0] ?? "", result);
     return result.stdout.toString();
   };
   return {
-    endsWriters: false,
     run,
     async read(path) {
       const { exitCode, stdout } = await ask("cat", "--", path);
@@ -56,7 +67,7 @@ function machineOver(ssh: Pick<SshConnection, "run">, sudo: readonly string[]): 
       // With the dot a file is refused, where find would else say that there is nothing below it.
       const here = ["-mindepth", "1", "-maxdepth", "1", "-printf", "%f\\0"];
       const result = await ask("find", `${path}/.`, ...here);
-      if (result.exitCode !== 0 && !isAbsent(result)) throw failed("find", result);
+      if (result.exitCode !== 0 && !isAbsent(result)) throw commandFailure("find", result);
       return result.stdout.toString().split("\0").filter(Boolean);
     },
     async linkTarget(path) {
@@ -65,7 +76,7 @@ function machineOver(ssh: Pick<SshConnection, "run">, sudo: readonly string[]): 
     },
     async exists(path) {
       const result = await ask("stat", "--dereference", "--format=", "--", path);
-      if (result.exitCode !== 0 && !isAbsent(result)) throw failed("stat", result);
+      if (result.exitCode !== 0 && !isAbsent(result)) throw commandFailure("stat", result);
       return result.exitCode === 0;
     },
     async executables(paths) {
@@ -87,11 +98,10 @@ function machineOver(ssh: Pick<SshConnection, "run">, sudo: readonly string[]): 
         .split(" ");
       return Number(free) * Number(size);
     },
-    remove: async (path) => void (await must(["rm", "-rf", "--", path], REMOVAL_DEADLINE)),
-    rename: async (from, to) => void (await must(["mv", "--no-target-directory", "--", from, to])),
-    symlink: async (target, path) =>
-      void (await must(["ln", "--symbolic", "--no-target-directory", "--", target, path])),
-    kill: (pid, signal) => succeeds("kill", "-s", String(signal).replace(/^SIG/, ""), String(pid)),
+    remove: async (path) => void (await must(FILE_COMMANDS.remove(path), REMOVAL_DEADLINE)),
+    rename: async (from, to) => void (await must(FILE_COMMANDS.rename(from, to))),
+    symlink: async (target, path) => void (await must(FILE_COMMANDS.symlink(target, path))),
+    kill: (pid, signal) => succeeds(...KILL, String(signal).replace(/^SIG/, ""), String(pid)),
   };
 }
 
@@ -101,9 +111,4 @@ function machineOver(ssh: Pick<SshConnection, "run">, sudo: readonly string[]): 
  */
 function isAbsent({ exitCode, stderr }: CommandResult): boolean {
   return exitCode === 1 && /: No such file or directory$/m.test(stderr);
-}
-
-function failed(program: string, { exitCode, stderr }: CommandResult): VisibleError {
-  const [line = ""] = stderr.trim().split("\n");
-  return new VisibleError(`${program} on the host ended with ${exitCode}: ${line.slice(0, 300)}.`);
 }

@@ -45,7 +45,9 @@ export class IncusClient {
   /** The way to commands and files of the host; undefined where it is not reached over ssh. */
   readonly ssh: SshConnection | undefined;
   readonly requests: Requests;
-  private writes = 0;
+  /** Shared with the clients that are guarded. */
+  private readonly count = { writes: 0 };
+  private mayWrite: () => Promise<void> = async () => undefined;
 
   constructor(host: HostConnection) {
     this.host = host;
@@ -61,7 +63,14 @@ export class IncusClient {
 
   /** Counts the writes begun on this host by this process; a cached look is stale once it has moved. */
   get generation(): number {
-    return this.writes;
+    return this.count.writes;
+  }
+
+  /** This client for a run that may lose its right to write: `mayWrite` is asked before each write, and throws then. */
+  guardedBy(mayWrite: () => Promise<void>): IncusClient {
+    const guarded: IncusClient = Object.create(this);
+    guarded.mayWrite = mayWrite;
+    return guarded;
   }
 
   /** Closes all connections. Only tests and commands need it; a provider process just ends. */
@@ -107,19 +116,21 @@ export class IncusClient {
 
   /** A write that is done when it is answered. */
   async write(method: WriteMethod, path: string, options?: RequestOptions): Promise<void> {
-    this.writes += 1;
+    await this.mayWrite();
+    this.count.writes += 1;
     try {
       const { envelope } = await this.requests.send(method, path, options);
       const { deadline = REQUEST_DEADLINE } = options ?? {};
       if (envelope.type === "async") await this.wait(Operation.parse(envelope.metadata), { deadline });
     } finally {
-      this.writes += 1;
+      this.count.writes += 1;
     }
   }
 
   /** A write that starts an operation; returns it at once. */
   async start(method: WriteMethod, path: string, options?: RequestOptions): Promise<Operation> {
-    this.writes += 1;
+    await this.mayWrite();
+    this.count.writes += 1;
     const { envelope } = await this.requests.send(method, path, options);
     if (envelope.type !== "async") {
       throw new VisibleError(`Host "${this.host.name}": ${method} ${path} answered without an operation.`);
@@ -157,7 +168,7 @@ export class IncusClient {
         if (current.status_code < 200) options.onProgress?.(current.metadata);
       }
     } finally {
-      this.writes += 1;
+      this.count.writes += 1;
     }
     if (current.status_code !== 200) {
       throw new IncusApiError(

@@ -123,8 +123,9 @@ export class SshLogin {
   run(argv: readonly string[], options: CommandOptions): Promise<CommandResult> {
     const limit = this.hasProxies ? COMMANDS_BESIDE_PROXIES : COMMANDS;
     return withSlot(`ssh:${this.control}`, limit, async () => {
+      const input = options.stream ?? options.input;
       const subprocess = execa("ssh", this.session(argv), {
-        ...(options.input ? { input: options.input } : { stdin: "ignore" }),
+        ...(input ? { input } : { stdin: "ignore" }),
         encoding: "buffer",
         stripFinalNewline: false,
         reject: false,

@@ -7,6 +7,7 @@ import { deadEnd } from "./failures.ts";
 import { type Move, refOf } from "./move.ts";
 import { preflight } from "./preflight.ts";
 import { newJournal, writeSource } from "./record/journals.ts";
+import { endOrphans } from "./record/orphans.ts";
 
 /**
  * Looks whether a container can be moved, then writes the journal of its migration: the first write to it.
@@ -24,6 +25,7 @@ export async function begin(move: Move): Promise<void> {
   const journal = await newJournal(move, named, named, { phase: "copying", ...names, from, to });
   move.lease.ref = refOf(move, name);
   await move.lease.acquire(move.progress);
+  await endOrphans(move.files, move.lease.anyId);
   await writeSource(move, name, journal, (now) => {
     // Another run came and went between our look and our lease.
     if (rootPool(now) !== from) throw new VisibleError(`"${name}" has moved meanwhile. Run again.`);

@@ -10,6 +10,7 @@ import { type Move, type MoveRequest, refOf } from "./move.ts";
 import { type Observation, observe, observeAgain } from "./observation.ts";
 import { writeUndo } from "./record/journals.ts";
 import { Lease } from "./record/lease.ts";
+import { endOrphans } from "./record/orphans.ts";
 import { hostFiles, mayRecover, recover, settleAll, settleAndMend } from "./recovery.ts";
 import { beginRollback, forgetRollback } from "./rollback.ts";
 import { stateOf } from "./situation.ts";
@@ -70,8 +71,9 @@ async function work(
   return withSlot(`migrate:${client.key}`, request.migrateParallel ?? 1, async () => {
     const lease = new Lease(client, request);
     const move: Move = {
-      ...{ client, request, lease, progress },
-      files: await hostFiles(client, request.name),
+      ...{ request, lease, progress },
+      client: client.guardedBy(() => lease.prove()),
+      files: await hostFiles(client, request.name, lease),
       signal: AbortSignal.any([lifetimeSignal(), lease.signal, ...(signal ? [signal] : [])]),
       reached: async (point) => onStep?.(point),
       comparedSnapshots: new Set(),
@@ -133,6 +135,7 @@ async function resume(move: Move, first: Observation, task: Task): Promise<Obser
   await move.lease.outliveHolder(move.progress);
   await settleAndMend(move, first);
   await move.lease.acquire(move.progress);
+  await endOrphans(move.files, move.lease.anyId);
   let seen = await nameCopy(move, await observe(move));
   const state = stateOf(seen, run);
   move.progress(`resuming an interrupted migration: ${STATES[state].holds}`);
@@ -179,6 +182,7 @@ function isDone(move: Move, { named, kept }: Observation, task: Task): boolean {
 async function takeBack(move: Move, before: Observation, failure: Error): Promise<Observation> {
   // What failed may still be under way on the host.
   await settleAll(move, before, BEFORE_UNDO).catch(() => undefined);
+  await endOrphans(move.files, move.lease.id);
   const seen = await observeAgain(move, before);
   const state = stateOf(seen, move.lease.run);
   // A copy that somebody else started may hold newer data than the source: only its own run takes it back.

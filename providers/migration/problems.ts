@@ -117,12 +117,7 @@ function surroundingsProblem(look: HostLook, instance: InstanceLook): Problem | 
   if (!look.filesReadable)
     return problem(
       "the host's files cannot be read over this connection, and Incus' own copy breaks hardlinks",
-      "Run on the host itself as root, with connection: unix.",
-    );
-  if (look.endsNoWriters)
-    return problem(
-      "over ssh nothing ends a copy once its run is dead, so nothing is migrated this way",
-      "Run on the host itself as root, with connection: unix.",
+      "Use connection: unix as root on the host, or ssh:// with a login that is root or may use sudo -n.",
     );
   const project = look.projects.find((one) => one.name === instance.project);
   const rules = { forbidsLowLevel: project?.forbidsLowLevel ?? false, limits: project?.limits ?? {} };

@@ -13,6 +13,8 @@ import type { IncusClient } from "../incus/client.ts";
 import { getServer } from "../incus/server.ts";
 import type { Move } from "./move.ts";
 import { type Observation, observeAgain } from "./observation.ts";
+import type { Lease } from "./record/lease.ts";
+import { endOrphans } from "./record/orphans.ts";
 import { settle } from "./settle.ts";
 import { mendTornRenames } from "./swap/torn-rename.ts";
 
@@ -25,7 +27,8 @@ export async function recover(move: Move, seen: Observation, error: unknown): Pr
   const isBack = async (): Promise<true | undefined> => {
     try {
       await getServer(move.client);
-      move.files = await hostFiles(move.client, move.request.name);
+      move.files = await hostFiles(move.client, move.request.name, move.lease);
+      await endOrphans(move.files, move.lease.id);
       await settleAndMend(move, seen);
       return true;
     } catch (again) {
@@ -40,7 +43,7 @@ export async function recover(move: Move, seen: Observation, error: unknown): Pr
 /** Whether the host or the world changed under us: then look again, and go on. */
 export async function mayRecover(move: Move, error: unknown): Promise<boolean> {
   // The daemon through whose root the files are reached is gone.
-  return isPassing(error) || !(await move.files.exists("storage-pools"));
+  return isPassing(error) || !(await move.files.exists("storage-pools").catch(() => false));
 }
 
 function isPassing(error: unknown): boolean {
@@ -68,10 +71,10 @@ export async function settleAll(move: Move, { source, copy }: Observation, deadl
 }
 
 /** The files of a host. @throws VisibleError where they cannot be reached from here */
-export async function hostFiles(client: IncusClient, name: string): Promise<HostFiles> {
-  const files = await openHostFiles(client);
+export async function hostFiles(client: IncusClient, name: string, lease: Lease): Promise<HostFiles> {
+  const files = await openHostFiles(client, lease);
   if (files) return files;
   throw new VisibleError(
-    `Refusing to migrate "${name}": the host's files cannot be reached from here, and Incus' own copy breaks hardlinks. Run this on the host itself as root, with connection: unix.`,
+    `Refusing to migrate "${name}": the host's files cannot be reached from here, and Incus' own copy breaks hardlinks. Use connection: unix as root on the host, or ssh:// with a login that is root or may use sudo -n.`,
   );
 }

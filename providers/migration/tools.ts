@@ -12,7 +12,8 @@ const PROGRAMS = [
 ] as const;
 /** The same outside its mount namespace. */
 const MACHINE_PROGRAMS = [
-  ["setpriv", "--version", "util-linux"],
+  ["setsid", "--version", "util-linux"],
+  ["timeout", "--version", "coreutils"],
   ["nsenter", "--version", "util-linux"],
 ] as const;
 

@@ -19,6 +19,7 @@ const commands: Record<string, string> = {
   getfattr: "attr",
   setcap: "libcap2-bin",
   openssl: "openssl",
+  sudo: "sudo",
 };
 
 /** Vitest's global set-up for the tests on a real Incus: fails, naming all that is missing. */

@@ -9,7 +9,7 @@ import { until } from "./deadline.ts";
 /** Name by which the tests' ssh_config knows the host. */
 export const SSH_HOST = "taos-board";
 
-const PORT = 2222;
+export const SSH_PORT = 2222;
 
 /** A real sshd in a daemon's network, and a client's configuration that knows its key. */
 export type SshServer = {
@@ -21,6 +21,8 @@ export type SshServer = {
   readonly identity: string;
   /** Lines added to the client's configuration, before ours. */
   configure(lines: string): Promise<void>;
+  /** Leads the client over another port of this machine. */
+  connectOver(port: number): Promise<void>;
   /** Ends all connections and the server; `start` begins anew, with further lines of sshd's configuration. */
   stop(): Promise<void>;
   start(options?: readonly string[]): Promise<void>;
@@ -40,9 +42,9 @@ export async function startSshd(daemon: IncusDaemon): Promise<SshServer> {
   await writeFile(file("authorized"), await readFile(file("identity.pub")), { mode: 0o644 });
   const [type = "", key = ""] = (await readFile(file("host.pub"), "utf8")).split(" ");
   const knownHosts = file("known");
-  await writeFile(knownHosts, `[${daemon.address}]:${PORT} ${type} ${key}\n`);
+  await writeFile(knownHosts, `[${daemon.address}]:${SSH_PORT} ${type} ${key}\n`);
   const server = [
-    `Port ${PORT}`,
+    `Port ${SSH_PORT}`,
     `HostKey ${file("host")}`,
     `PidFile ${file("pid")}`,
     `AuthorizedKeysFile ${file("authorized")}`,
@@ -54,7 +56,7 @@ export async function startSshd(daemon: IncusDaemon): Promise<SshServer> {
       `${lines}
 Host ${SSH_HOST}
   HostName ${daemon.address}
-  Port ${PORT}
+  Port ${SSH_PORT}
   User root
 Host *
   IdentityFile ${file("identity")}
@@ -64,6 +66,10 @@ Host *
 `,
     );
   await configure("");
+  const connectOver = (port: number): Promise<void> =>
+    configure(
+      `Host ${SSH_HOST}\n  HostName 127.0.0.1\n  Port ${port}\n  HostKeyAlias [${daemon.address}]:${SSH_PORT}\n`,
+    );
   await writeFile(join(bin, "ssh"), `#!/bin/sh\nexec /usr/bin/ssh -F ${file("config")} "$@"\n`);
   await chmod(join(bin, "ssh"), 0o755);
 
@@ -91,12 +97,12 @@ Host *
     }
   };
   await start();
-  return { bin, knownHosts, identity: file("identity"), configure, stop, start };
+  return { bin, knownHosts, identity: file("identity"), configure, connectOver, stop, start };
 }
 
 function answers(host: string): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = createConnection({ host, port: PORT });
+    const socket = createConnection({ host, port: SSH_PORT });
     const end = (isThere: boolean) => (): void => {
       socket.destroy();
       resolve(isThere);

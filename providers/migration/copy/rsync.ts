@@ -11,6 +11,9 @@ const EXACT = ["-aHAXXS", "--numeric-ids", "--modify-window=-1"];
 /** Changed or vanished while being read: expected of a running source. */
 const LIVE_EXIT_CODES = [23, 24];
 
+/** What a shell makes of SIGKILL. */
+const KILLED = 137;
+
 export interface RsyncPass {
   /** The host whose files these are. */
   files: Pick<HostFiles, "run">;
@@ -78,13 +81,14 @@ export function parseProgress(line: string): RsyncProgress | undefined {
 }
 
 async function run(options: string[], pass: RsyncPass): Promise<string> {
+  const writes = !options.includes("--dry-run");
   const input = pass.only ? Buffer.concat(pass.only.flatMap((path) => [path, Buffer.from([0])])) : undefined;
   const result = await pass.files.run(["rsync", ...options, "--", ...pass.from, `${pass.to}/`], {
     input,
     timeout: pass.deadline,
     signal: pass.signal,
     // A killed run must not leave an rsync behind that writes into a container which another run has started.
-    diesWithUs: true,
+    writes,
     onOutput: (text) => {
       const progress = parseProgress(text.split("\r").at(-1) ?? "");
       if (progress) pass.onProgress?.(progress);
@@ -112,8 +116,8 @@ function lackOfSpace(stderr: string): string | undefined {
 function reasonOf(stderr: string, code: number): string {
   const known = lackOfSpace(stderr);
   if (known) return `${known}.`;
-  if (code === NOT_FOUND || code === -1)
-    return "rsync (or setpriv of util-linux) cannot be run on this machine; install rsync.";
+  if (code === NOT_FOUND) return "rsync cannot be run on the host; install it.";
+  if (code === KILLED) return "it was killed on the host, after 12 s without a sign of life from here.";
   const line = stderr.split("\n").find((text) => text.startsWith("rsync")) ?? "no reason given";
   return `${line.slice(0, 300)} (exit code ${code}).`;
 }

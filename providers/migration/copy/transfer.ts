@@ -3,7 +3,6 @@ import { VisibleError } from "../../common/errors.ts";
 import { listSnapshots } from "../../incus/instances.ts";
 import type { SourceJournal } from "../../marks/journal.ts";
 import { type Move, refOf } from "../move.ts";
-import { endOrphans } from "../record/orphans.ts";
 import { COPY_DEADLINE, changedPass, passOf, volumesOf } from "./passes.ts";
 import { estimate, type RsyncPass, type RsyncProgress, type RsyncResult, synchronize } from "./rsync.ts";
 import { ensureSpace } from "./space.ts";
@@ -82,8 +81,7 @@ export async function beginOfCopy(move: Move, journal: SourceJournal): Promise<n
  * write through a memory mapping, or one whose date was set back, changes neither size nor date.
  */
 export async function copyFinally(move: Move, journal: SourceJournal): Promise<Buffer[]> {
-  const { source, copy } = volumesOf(move, journal);
-  await endOrphans(move.files, copy);
+  const { source } = volumesOf(move, journal);
   const pass = await passOf(move, journal);
   const [{ bytes, files }, changed] = await Promise.all([
     transfer(move, pass, "final pass"),

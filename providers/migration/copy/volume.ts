@@ -27,12 +27,18 @@ export async function membersToCopy(
   to: Volume,
   keep: boolean,
 ): Promise<string[]> {
-  const present: string[] = [];
-  for (const member of MEMBERS) {
-    if (await files.exists(...from, member)) present.push(files.daemonPath(...from, member));
-    else if (!keep && member !== "rootfs") await files.remove(...to, member);
+  const paths = MEMBERS.map((member) => files.daemonPath(...from, member));
+  const targets = MEMBERS.map((member) => files.daemonPath(...to, member));
+  // One look: over a link each takes a while, and two of these come while the container is down.
+  const found = await files.existing([...paths, ...targets]);
+  const present = paths.filter((path) => found.includes(path));
+  for (const [index, member] of MEMBERS.entries()) {
+    const isSurplus = !present.includes(paths[index] ?? "") && found.includes(targets[index] ?? "");
+    if (keep || member === "rootfs" || !isSurplus) continue;
+    // Asked by itself: only what is known to be absent is.
+    if (!(await files.exists(...from, member))) await files.remove(...to, member);
   }
-  if (!present[0]?.endsWith("/rootfs") || !(await files.exists(...to, "rootfs"))) {
+  if (!present[0]?.endsWith("/rootfs") || !found.includes(targets[0] ?? "")) {
     throw new VisibleError(
       `The files of a volume are not where Incus keeps them (${join(...from)} to ${join(...to)}). Is the pool mounted?`,
     );
@@ -88,7 +94,7 @@ export async function whileWritable(
   const path = files.daemonPath(...snapshot);
   const set = async (value: "true" | "false"): Promise<void> => {
     const argv = ["btrfs", "property", "set", "-t", "s", path, "ro", value];
-    await runSuccessfully(files, argv, { timeout: 60_000 });
+    await runSuccessfully(files, argv, { timeout: 60_000, writes: true });
   };
   await set("false");
   try {

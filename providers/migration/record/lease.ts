@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
+import { uptime } from "node:os";
 import { z } from "zod";
-import { VisibleError } from "../../common/errors.ts";
+import { UnreachableError, VisibleError } from "../../common/errors.ts";
 import { poll } from "../../common/poll.ts";
 import type { IncusClient } from "../../incus/client.ts";
 import { type Change, changeInstance } from "../../incus/instance-patch.ts";
@@ -15,6 +16,11 @@ import { isAlive, ownIdentity } from "./machine.ts";
 const BEAT = 5_000;
 /** Milliseconds without a sign of life after which a run of another machine counts as dead. Four beats. */
 const TIME_TO_LIVE = 20_000;
+/**
+ * Seconds after a proved sign of life in which nobody can have taken over, by a clock that goes on while this machine
+ * sleeps. Less than the time to live: a write is on its way for a while.
+ */
+const SURE = 12;
 
 const LeaseRecord = z.object({
   run: z.string(),
@@ -48,6 +54,11 @@ export class Lease {
   private readonly identity = ownIdentity();
   private beats = 0;
   private outlived: LeaseRecord | undefined;
+  /** volatile.uuid of the container that it is for. */
+  private container = "";
+  /** When (uptime) the last sign of life that got through was begun. */
+  private provenAt = Number.NEGATIVE_INFINITY;
+  private isOver = false;
   private timer: NodeJS.Timeout | undefined;
   private beating: Promise<void> = Promise.resolve();
 
@@ -57,12 +68,41 @@ export class Lease {
     this.signal = this.controller.signal;
   }
 
+  /** What this run's writers on the host are known by; up to the dot, those of any run on the same container. */
+  get id(): string {
+    return `${this.container}.${this.run}`;
+  }
+
+  /** The beginning of {@link id} that writers of all runs on this container share. */
+  get anyId(): string {
+    return `${this.container}.`;
+  }
+
+  /**
+   * Proves that this run may still write. Costs nothing while signs of life get through; a process that was frozen, or
+   * whose machine slept, asks the host.
+   * @throws LeaseLostError; UnreachableError where it cannot be told at this moment
+   */
+  async prove(): Promise<void> {
+    this.signal.throwIfAborted();
+    if (this.isOver || uptime() - this.provenAt < SURE) return;
+    const begun = uptime();
+    const found = await findInstance(this.client, this.ref);
+    if (!found) throw new UnreachableError(`"${this.ref.name}" cannot be seen at this moment.`);
+    if (this.wasHeld) this.assertHeld(found.value);
+    else this.assertFree(found.value);
+    this.provenAt = begun;
+  }
+
   /**
    * Waits, up to 20 s, to see whether the holder, if there is one, still lives. Writes nothing.
    * @throws VisibleError where another run is at work
    */
   async outliveHolder(progress: Progress): Promise<void> {
+    this.provenAt = Number.NEGATIVE_INFINITY;
+    const begun = uptime();
     const holder = await this.currentHolder();
+    if (!holder) this.provenAt = begun;
     if (!holder || holder.run === this.run || isSame(holder, this.outlived)) return;
     await this.outlive(holder, progress);
     this.outlived = holder;
@@ -74,11 +114,13 @@ export class Lease {
    */
   async acquire(progress: Progress): Promise<void> {
     await this.outliveHolder(progress);
+    const begun = uptime();
     await changeInstance(this.client, this.ref, (instance) => {
-      const now = leaseOf(instance);
-      if (now && now.run !== this.run && !isSame(now, this.outlived)) throw this.refusal(now);
+      this.assertFree(instance);
       return { config: this.entry(instance) };
     });
+    this.provenAt = begun;
+    this.isOver = false;
     clearInterval(this.timer);
     this.timer = setInterval(() => {
       this.beating = this.beating.then(() => this.renew());
@@ -107,6 +149,17 @@ export class Lease {
     throw lost;
   }
 
+  /** Nobody has it, or this run, or one that it has outlived. @throws VisibleError */
+  private assertFree(instance: Instance): void {
+    const now = leaseOf(instance);
+    if (now && now.run !== this.run && !isSame(now, this.outlived)) throw this.refusal(now);
+  }
+
+  /** It was taken off, in the write that left nothing for another run to take over: what follows needs none. */
+  end(): void {
+    this.isOver = true;
+  }
+
   /** Whether it has been taken at any time: before that nothing is written to the container. */
   get wasHeld(): boolean {
     return this.timer !== undefined;
@@ -124,12 +177,16 @@ export class Lease {
   }
 
   private async renew(): Promise<void> {
+    const begun = uptime();
+    let isHeld = false;
     try {
       await changeInstance(this.client, this.ref, (instance) => {
         if (leaseOf(instance) === undefined) return undefined;
         this.assertHeld(instance);
+        isHeld = true;
         return { config: this.entry(instance) };
       });
+      if (isHeld) this.provenAt = begun;
     } catch {
       // A rename is under way or the host does not answer: the next beat tries again, writers check for themselves.
     }
@@ -137,6 +194,7 @@ export class Lease {
 
   private async currentHolder(): Promise<LeaseRecord | undefined> {
     const found = await findInstance(this.client, this.ref);
+    if (found) this.container = identityOf(found.value).uuid;
     return found && leaseOf(found.value);
   }
 

@@ -1,8 +1,6 @@
 import { deleteCopy } from "../copy/clone.ts";
-import { volumesOf } from "../copy/passes.ts";
 import { refOf } from "../move.ts";
 import { writeUndo } from "../record/journals.ts";
-import { endOrphans } from "../record/orphans.ts";
 import type { StateOn } from "../states.ts";
 import { forgetMigration } from "../swap/parking.ts";
 import { startInstance } from "../swap/start.ts";
@@ -12,7 +10,6 @@ import { copyIn, type Step, sourceIn } from "./step.ts";
 export const STEPS_ASIDE: Record<StateOn<"aside">, Step> = {
   async seeding(move, seen) {
     move.progress("discarding an unfinished copy");
-    await endOrphans(move.files, volumesOf(move, sourceIn(seen).journal).copy);
     await deleteCopy(move, copyIn(seen));
   },
 

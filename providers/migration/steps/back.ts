@@ -1,10 +1,8 @@
 import { journalEntry } from "../../marks/journal.ts";
 import { deleteCopy } from "../copy/clone.ts";
-import { volumesOf } from "../copy/passes.ts";
 import { proveHealth } from "../health.ts";
 import { refOf } from "../move.ts";
 import { clearJournal } from "../record/journals.ts";
-import { endOrphans } from "../record/orphans.ts";
 import { forgetRollback } from "../rollback.ts";
 import type { StateOn } from "../states.ts";
 import { undressCopy } from "../swap/dressing.ts";
@@ -69,7 +67,6 @@ export const STEPS_BACK: Record<StateOn<"back">, Step> = {
       await clearJournal(move, name);
       move.progress(`what was written since the migration is kept in "${name}"`);
     } else {
-      await endOrphans(move.files, volumesOf(move, journal).copy);
       await deleteCopy(move, copyIn(seen));
     }
   },

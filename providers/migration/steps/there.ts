@@ -9,7 +9,6 @@ import { flush } from "../copy/volume.ts";
 import { proveHealth } from "../health.ts";
 import { refOf } from "../move.ts";
 import { clearJournal, writeCopy, writeSource } from "../record/journals.ts";
-import { endOrphans } from "../record/orphans.ts";
 import type { StateOn } from "../states.ts";
 import { dressCopy, rehearseSwap } from "../swap/dressing.ts";
 import { parkSource } from "../swap/parking.ts";
@@ -27,7 +26,6 @@ export const STEPS_THERE: Record<StateOn<"there">, Step> = {
     const copiedSince = await beginOfCopy(move, journal);
     await createCopy(move, instance, journal);
     await move.reached("clone created");
-    await endOrphans(move.files, volumesOf(move, journal).copy);
     await ensureDeltaFits(move, journal);
     await alignSnapshots(move, journal);
     await move.reached("snapshots compared");
@@ -40,7 +38,6 @@ export const STEPS_THERE: Record<StateOn<"there">, Step> = {
   async seeded(move, seen) {
     const { journal, running } = sourceIn(seen);
     const volume = volumesOf(move, journal).copy;
-    await endOrphans(move.files, volume);
     await alignSnapshots(move, journal);
     await rehearseSwap(move, copyIn(seen));
     const copiedSince = running ? await copyRounds(move, journal) : journal.copiedSince;
@@ -54,7 +51,6 @@ export const STEPS_THERE: Record<StateOn<"there">, Step> = {
     const { journal } = sourceIn(seen);
     // Resumed: much may have changed since the last round.
     if (!move.roundsDone) {
-      await endOrphans(move.files, volumesOf(move, journal).copy);
       const copiedSince = await copyRounds(move, journal);
       move.roundsDone = true;
       await writeSource(move, journal.name, { ...journal, copiedSince });
@@ -116,6 +112,7 @@ export const STEPS_THERE: Record<StateOn<"there">, Step> = {
       move.lease.assertHeld(now);
       return { config: NO_JOURNAL };
     });
+    move.lease.end();
   },
 
   async cleared(move, seen) {

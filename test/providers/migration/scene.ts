@@ -88,7 +88,7 @@ export async function runAndDie(
   task: "migrate" | "rollBack" = "migrate",
 ): Promise<string> {
   const script = `${import.meta.dirname}/migrate-child.ts`;
-  const argument = JSON.stringify({ socketPath: daemon.socketPath, request, dieAt, task });
+  const argument = JSON.stringify({ connection: `unix:${daemon.socketPath}`, request, dieAt, task });
   const result = await execa(process.execPath, [script, argument], {
     reject: false,
     all: true,
