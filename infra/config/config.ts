@@ -1,4 +1,10 @@
-import { type HostConnection, type PrepareWish, parseTrustToken, projectOf, VisibleError } from "@taos-hosts/providers";
+import {
+  type HostConnection,
+  type PrepareWish,
+  parseTrustToken,
+  projectOf,
+  VisibleError,
+} from "@taos-hosts/providers";
 import type { ImageConfig } from "./image-schema.ts";
 import { mapValues } from "./map-values.ts";
 import { type ConfigIssue, hostIssues } from "./rules.ts";
@@ -124,7 +130,16 @@ const TYPES: Record<string, string> = {
 };
 
 function settle(name: string, host: ParsedHost): HostConfig {
-  const { connection, tls, prepare, project = projectOf(connection), pool, bridge, optIn, migrateParallel } = host;
+  const {
+    connection,
+    tls,
+    prepare,
+    project = projectOf(connection),
+    pool,
+    bridge,
+    optIn,
+    migrateParallel,
+  } = host;
   const inProject = <T extends { project?: string | undefined }>(entry: T) => ({
     ...entry,
     project: entry.project ?? project,
