@@ -67,7 +67,7 @@ describe.runIf(hasPlugin).each(["bookworm", "trixie"] as const)(
       expect(up.exitCode).toBe(0);
       expect(changesOf(up)).toContain("board/prepared create");
       expect(await board.incus("storage", "get", "default", "size")).toBe("6GiB");
-      expect(await board.incus("storage", "list", "--format=csv", "--columns=nd")).toBe("default,btrfs");
+      expect(await board.incus("storage", "list", "--format=csv", "--columns=nD")).toBe("default,btrfs");
       expect(await board.incus("storage", "volume", "list", "default", "--format=csv")).toMatch(/^image,/m);
       expect(await addresses()).toEqual([
         expect.stringMatching(/^iris,10\./),
