@@ -9,6 +9,8 @@ import { findStackFile } from "./config/stack-file.ts";
 import { gatherFacts } from "./facts/facts.ts";
 import { quietDependents } from "./host/failed-resources.ts";
 import { Host, type HostOutputs } from "./host/host.ts";
+import { declarePreparations } from "./host/preparation.ts";
+import { planPrepared } from "./host/prepared-plan.ts";
 import { planErrors, planHosts } from "./plan/plan.ts";
 import { report, summaries } from "./report/report.ts";
 import { prefetchImages } from "./run/image-prefetch.ts";
@@ -43,16 +45,18 @@ async function program(): Promise<{ hosts: Record<string, HostOutputs> }> {
   const looked = planHosts(hosts, facts, owner);
   const isPreview = pulumi.runtime.isDryRun();
   const held = holdToPreview(looked, isPreview);
-  const plan = withHeld(looked, held);
+  const agreed = withHeld(looked, held);
   // Once a run: where the preview has shown it, the update only says that it is the same.
   const wasShown = held.wasShown && Object.keys(held.changed).length === 0;
-  const text = wasShown ? summaries(plan) : report(plan, "text");
+  const text = wasShown ? summaries(agreed) : report(agreed, "text");
   await pulumi.log.info(
     `What ${isPreview ? "would happen" : "happens"}${wasShown ? ", as previewed" : ""}:\n${text}`,
   );
-  const errors = planErrors(plan);
+  const errors = planErrors(agreed);
   for (const error of errors) await pulumi.log.error(error);
-  if (!pulumi.runtime.isDryRun()) await prefetchImages(hosts, facts);
+  if (!isPreview) await prefetchImages(hosts, facts);
+  const preparations = await declarePreparations(hosts, agreed, sealing);
+  const plan = isPreview ? agreed : await planPrepared({ hosts, facts, owner, agreed, preparations });
 
   // Every host is declared, whatever the plan says of it: a resource that is left out would be deleted.
   const provider = new IncusProvider();
@@ -60,7 +64,11 @@ async function program(): Promise<{ hosts: Record<string, HostOutputs> }> {
   for (const hostPlan of plan.hosts) {
     const host = hosts[hostPlan.host];
     if (host)
-      outputs[host.name] = new Host(host, { ...owner, plan: hostPlan, sealing }, { provider }).outputs;
+      outputs[host.name] = new Host(
+        host,
+        { ...owner, plan: hostPlan, sealing, preparation: preparations[host.name]?.resource },
+        { provider },
+      ).outputs;
   }
   // Pulumi lets a preview end well that has logged errors; one for a pull request must not.
   if (isPreview && errors.length > 0 && isPreviewAlone()) {

@@ -29,6 +29,12 @@ export type { HostLook, PoolLook, ProfileLook } from "./host/look.ts";
 export { type LookOptions, lookAtHost } from "./host/look-at-host.ts";
 export type { DeviceLook, InstanceLook } from "./host/look-instance.ts";
 export { type PoolSizes, realSize } from "./host/pool-sizes.ts";
+export {
+  lookAtPreparation,
+  type PreparationLook,
+  type PrepareWish,
+  prepareHost,
+} from "./host/preparation.ts";
 export { keptSourceOf } from "./host/written.ts";
 export { downloadImage } from "./image/download.ts";
 export { ImageSource } from "./image/image-args.ts";

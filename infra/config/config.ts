@@ -1,4 +1,10 @@
-import { type HostConnection, parseTrustToken, projectOf, VisibleError } from "@taos-hosts/providers";
+import {
+  type HostConnection,
+  type PrepareWish,
+  parseTrustToken,
+  projectOf,
+  VisibleError,
+} from "@taos-hosts/providers";
 import type { ImageConfig } from "./image-schema.ts";
 import { mapValues } from "./map-values.ts";
 import { type ConfigIssue, hostIssues } from "./rules.ts";
@@ -27,6 +33,8 @@ export interface HostConfig {
   connection: HostConnection;
   /** Has the host trust this client, once. A secret, which no resource gets. */
   trustToken?: string;
+  /** What the host is prepared with before anything else; undefined where it is not. */
+  prepare: PrepareWish | undefined;
   /** Project of containers, agents and images that name none. */
   project: string;
   pool: PoolConfig;
@@ -122,7 +130,16 @@ const TYPES: Record<string, string> = {
 };
 
 function settle(name: string, host: ParsedHost): HostConfig {
-  const { connection, tls, project = projectOf(connection), pool, bridge, optIn, migrateParallel } = host;
+  const {
+    connection,
+    tls,
+    prepare,
+    project = projectOf(connection),
+    pool,
+    bridge,
+    optIn,
+    migrateParallel,
+  } = host;
   const inProject = <T extends { project?: string | undefined }>(entry: T) => ({
     ...entry,
     project: entry.project ?? project,
@@ -134,6 +151,7 @@ function settle(name: string, host: ParsedHost): HostConfig {
     name,
     connection: { name, connection, ...(tls ? { tls: withoutToken(tls) } : {}) },
     ...(tls?.token === undefined ? {} : { trustToken: tls.token }),
+    prepare,
     project,
     pool,
     bridge,

@@ -17,6 +17,7 @@ export function hostIssues(host: ParsedHost): ConfigIssue[] {
   const add: Add = (path, reason) => void issues.push({ path, reason });
   checkNames(host, add);
   checkConnection(host, add);
+  checkPrepare(host, add);
   checkPool(host, add);
   checkImages(host, add);
   for (const [name, agent] of Object.entries(host.agents))
@@ -59,6 +60,14 @@ function checkConnection({ connection, tls }: ParsedHost, add: Add): void {
       "an https connection needs serverFingerprint (on the host: incus info | grep certificate_fingerprint), serverCertificateFile, or the token that incus config trust add NAME prints there",
     );
   }
+}
+
+function checkPrepare({ prepare, connection }: ParsedHost, add: Add): void {
+  if (prepare === undefined || connection === "unix" || connection.startsWith("ssh://")) return;
+  add(
+    ["prepare"],
+    "takes commands on the host: its connection must be ssh://user@host, or unix for this machine",
+  );
 }
 
 function checkPool({ pool: { driver, source, size, cow }, optIn }: ParsedHost, add: Add): void {

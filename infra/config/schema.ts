@@ -63,11 +63,27 @@ const Tls = HostConnection.shape.tls.unwrap().extend({
     .optional(),
 });
 
+const Prepare = strict({
+  /** Where Incus listens, as in `core.https_address`. */
+  httpsAddress: z
+    .string()
+    .regex(
+      /^(\d{1,3}(\.\d{1,3}){3}|\[[0-9A-Fa-f:]+\])?:\d{1,5}$/,
+      "must be an address with a port, or a port alone: :8443",
+    )
+    .optional(),
+});
+
 /** One host as written, defaults applied. `config.ts` adds the name and settles projects and images. */
 export const HostSchema = section(
   strict({
     connection: HostConnection.shape.connection.default("unix"),
     tls: Tls.optional(),
+    /** Whether Incus is installed there, and with what. @default false */
+    prepare: z.preprocess(
+      (value) => (value === true ? {} : value === false ? undefined : value),
+      Prepare.optional(),
+    ),
     /** Of containers, agents and images that name none. @default that of the connection's remote, else `default` */
     project: ObjectName.optional(),
     pool: section(Pool),

@@ -3,18 +3,27 @@ import {
   clientFor,
   type HostLook,
   lookAtHost,
+  lookAtPreparation,
   messageOf,
+  type PreparationLook,
   registerByToken,
 } from "@taos-hosts/providers";
 import { instanceArgs } from "../config/agent-args.ts";
 import type { HostConfig } from "../config/config.ts";
+import { prepareScript } from "../config/prepare-script.ts";
 import { ENCRYPTED } from "../config/stack-yaml.ts";
 
 /** How long a host has to answer, in milliseconds, sizes included. */
 const LOOK_DEADLINE = 20_000;
 
-/** What one look at a host showed, or why there was none. */
-export type HostFacts = { look: HostLook } | { unreachable: string };
+/**
+ * What one look at a host showed, or why there was none: it is out of reach, or it is to be prepared and what is on it
+ * shows only then.
+ */
+export type HostFacts = ({ look: HostLook } | { unreachable: string } | { unseen: string }) & {
+  /** What preparing it would do, a line for each thing; absent where nothing. */
+  preparation?: readonly string[];
+};
 
 export interface FactsOptions {
   /** Milliseconds for each host. @default 20000 */
@@ -41,6 +50,11 @@ export async function gatherFacts(
         name,
         project: (host.containers[name] ?? host.agents[name])?.project ?? host.project,
       }));
+    const preparation = await preparationOf(host, deadline, signal);
+    if ("unreachable" in preparation) return [host.name, preparation];
+    const { lines, newHost } = preparation;
+    const prepares = lines.length === 0 ? {} : { preparation: lines };
+    if (newHost) return [host.name, { look: newHost, ...prepares }];
     try {
       const client = clientFor(host.connection);
       if (registers && host.trustToken !== undefined) await registerByToken(client, host.trustToken);
@@ -61,10 +75,24 @@ export async function gatherFacts(
         ),
         ...(signal ? { signal } : {}),
       });
-      return [host.name, { look }];
+      return [host.name, { look, ...prepares }];
     } catch (error) {
-      return [host.name, { unreachable: messageOf(error) }];
+      const reason = messageOf(error);
+      return [host.name, lines.length === 0 ? { unreachable: reason } : { unseen: reason, ...prepares }];
     }
   });
   return Object.fromEntries(await Promise.all(looked));
+}
+
+async function preparationOf(
+  { prepare, connection }: HostConfig,
+  deadline: number,
+  signal: AbortSignal | undefined,
+): Promise<PreparationLook | { unreachable: string }> {
+  if (prepare === undefined) return { lines: [], newHost: null };
+  try {
+    return await lookAtPreparation(clientFor(connection), prepareScript(), prepare, { deadline, signal });
+  } catch (error) {
+    return { unreachable: messageOf(error) };
+  }
 }

@@ -29,6 +29,8 @@ export interface HostContext {
   plan: HostPlan;
   /** What of the config is encrypted. */
   sealing: Sealing;
+  /** What prepares the host, where its config says so. */
+  preparation?: pulumi.Resource | undefined;
 }
 
 /** Stack output of one host. */
@@ -70,11 +72,11 @@ export class Host extends pulumi.ComponentResource {
 
     const { optIn } = config;
     // Of a host that does not answer nothing is known: its second pool is declared, since what is left out is deleted.
-    const wishes = poolWishes(config, plan.unreachable !== null || plan.pool.cowDecision !== null);
+    const wishes = poolWishes(config, plan.pool.decision === null || plan.pool.cowDecision !== null);
     const mainPool = new StoragePool(
       named(wishes.main.name),
       { ...common(wishes.main.name), ...wishes.main, expect: plan.pool.decision?.action },
-      { parent: this },
+      after(...(context.preparation ? [context.preparation] : [])),
     );
     const cowPool =
       wishes.cow &&

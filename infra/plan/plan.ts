@@ -9,6 +9,7 @@ import { planImages } from "./images.ts";
 import { launchRemarks, planLaunches } from "./launches.ts";
 import { planParked } from "./parked-removal.ts";
 import { planPools } from "./pools.ts";
+import { preparationActions } from "./preparation.ts";
 import { planNetwork, planProfiles } from "./profiles.ts";
 import { planProjects } from "./projects.ts";
 import { compatibilityRemarks } from "./remarks.ts";
@@ -45,7 +46,12 @@ export function planHosts(
 }
 
 function planHost(host: HostConfig, facts: HostFacts, owner: Scene["owner"]): HostPlan {
-  if ("unreachable" in facts) return unreachablePlan(host, facts.unreachable);
+  if ("unreachable" in facts) return { ...unseenPlan(host), unreachable: facts.unreachable };
+  const preparation = preparationActions(facts.preparation);
+  if ("unseen" in facts) {
+    const remark = `what else would happen shows once it is prepared: ${facts.unseen}`;
+    return { ...unseenPlan(host), actions: preparation, remarks: [remark] };
+  }
   const { look } = facts;
   const findings = new Findings();
   const scene: Scene = { host, look, owner, findings };
@@ -74,7 +80,7 @@ function planHost(host: HostConfig, facts: HostFacts, owner: Scene["owner"]): Ho
       cowDecision: cow,
     },
     launches,
-    actions: findings.actions,
+    actions: [...preparation, ...findings.actions],
     refusals: findings.refusals,
     remarks: [
       ...findings.remarks,
@@ -87,7 +93,8 @@ function planHost(host: HostConfig, facts: HostFacts, owner: Scene["owner"]): Ho
   };
 }
 
-function unreachablePlan({ name: host, pool }: HostConfig, unreachable: string): HostPlan {
+/** Of a host of which nothing is known. */
+function unseenPlan({ name: host, pool }: HostConfig): HostPlan {
   const { name = USUAL_POOL } = pool;
   const unknown = { driver: null, sizeBytes: null, freeBytes: null, decision: null, cowDecision: null };
   const nothing = {
@@ -98,7 +105,7 @@ function unreachablePlan({ name: host, pool }: HostConfig, unreachable: string):
     containers: [],
     protectedAgents: [],
   };
-  return { host, unreachable, pool: { name, main: name, mode: "n/a", ...unknown }, ...nothing };
+  return { host, unreachable: null, pool: { name, main: name, mode: "n/a", ...unknown }, ...nothing };
 }
 
 /** True where `up` would change something. */

@@ -2,6 +2,7 @@ import type { PoolDecision, Problem } from "@taos-hosts/providers";
 
 /** What a plan may do. Everything else leaves the host as it is. */
 export type ActionKind =
+  | "prepare"
   | "create-pool"
   | "grow-pool"
   | "recreate-pool"
@@ -116,7 +117,7 @@ export interface HostPlan {
     mode: Mode;
     sizeBytes: number | null;
     freeBytes: number | null;
-    /** Of the pool that the config names. Null where the host does not answer. */
+    /** Of the pool that the config names. Null where nothing is known of the host yet. */
     decision: PoolDecision | null;
     /** Of the second pool, where containers are migrated. */
     cowDecision: PoolDecision | null;

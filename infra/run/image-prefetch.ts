@@ -23,7 +23,7 @@ export async function prefetchImages(
   const problems: string[] = [];
   for (const host of Object.values(hosts)) {
     const known = facts[host.name];
-    if (!known || "unreachable" in known) continue;
+    if (!known || !("look" in known)) continue;
     const store = imageStore(known.look.projects, host.project);
     for (const [index, { alias, source }] of host.images.entries()) {
       if (!source) continue;

@@ -49,29 +49,38 @@ export function holdToPreview(plan: Plan, isPreview: boolean, directory = DIRECT
   const previewed = readPreviewed(file);
   rmSync(file, { force: true });
   if (previewed === undefined) return { wasShown: false, changed: {} };
+  return { wasShown: true, changed: differences(previewed, now) };
+}
+
+/** What differs, by host, between the plan that was agreed to and one made later in the same run. */
+export function changedSince(agreed: Plan, now: Plan): Record<string, string> {
+  return differences(digest(agreed), digest(now));
+}
+
+function differences(previewed: Previewed, now: Previewed): Record<string, string> {
   const changed = Object.entries(now).flatMap(([host, lines]) => {
     const before = previewed[host] ?? [];
     const added = (lines ?? before).filter((line) => !before.includes(line));
     const gone = before.filter((line) => !(lines ?? before).includes(line));
-    const differences = [
+    const found = [
       ...added.map((line) => `now also: ${host}: ${line}`),
       ...gone.map((line) => `no longer: ${host}: ${line}`),
     ];
-    return differences.length === 0 ? [] : [[host, differences.join("\n")]];
+    return found.length === 0 ? [] : [[host, found.join("\n")]];
   });
-  return { wasShown: true, changed: Object.fromEntries(changed) };
+  return Object.fromEntries(changed);
 }
 
 /** The plan with what changed since its preview refused, host by host: the others go on. */
-export function withHeld(plan: Plan, { changed }: Held): Plan {
+export function withHeld(plan: Plan, { changed }: Pick<Held, "changed">): Plan {
   const hosts = plan.hosts.map((host) => {
-    const differences = changed[host.host];
-    if (differences === undefined) return host;
+    const found = changed[host.host];
+    if (found === undefined) return host;
     const refusal = {
       severity: "error" as const,
       object: "its plan",
       reason: "it changed since the preview; nothing was done there",
-      remedy: `Look at a new preview.\n${differences}`,
+      remedy: `Look at a new preview.\n${found}`,
     };
     return { ...host, refusals: [...host.refusals, refusal] };
   });

@@ -33,7 +33,7 @@ async function provesBtrfs(machine: HostMachine, daemonPid: number): Promise<boo
 }
 
 /** Built in or loaded, or a module that could be loaded. */
-async function kernelHasBtrfs(machine: HostMachine): Promise<boolean> {
+export async function kernelHasBtrfs(machine: HostMachine): Promise<boolean> {
   if (/\bbtrfs$/m.test((await machine.read("/proc/filesystems")) ?? "")) return true;
   const { exitCode } = await machine.run(["modprobe", "--dry-run", "--quiet", "btrfs"], { timeout: SHORT });
   return exitCode === 0;

@@ -8,20 +8,22 @@ setfacl acl
 setcap libcap2-bin
 openssl openssl
 sshd openssh-server
-sudo sudo"
+sudo sudo
+debootstrap debootstrap"
 
 ensure_test_packages() {
-  local wanted had_sshd=''
+  local command package had_sshd='' wanted=() before_preparing
   if has_command sshd; then had_sshd=1; fi
-  wanted=$(missing_packages "$incus_tools"$'\n'"$test_tools")
-  if ! dpkg-query -W -f '${db:Status-Status}' busybox-static 2>/dev/null | grep -x installed >/dev/null; then wanted="$wanted busybox-static"; fi
-  if ! has_command incus; then wanted="$(incus_packages) $wanted"; fi
-  if [ -n "${wanted# }" ]; then
-    install_packages "the tests need them" "$wanted" keep_services_down
-    let_services_up
-    # The tests run sshd by themselves, in a network of their own.
-    if [ -z "$had_sshd" ] && [ -d /run/systemd/system ]; then as_root systemctl disable -q --now ssh.service ssh.socket 2>/dev/null || true; fi
-  fi
+  while read -r command package; do
+    if ! has_command "$command"; then wanted+=(--package "$package"); fi
+  done <<<"$test_tools"
+  if ! dpkg-query -W -f '${db:Status-Status}' busybox-static 2>/dev/null | grep -x installed >/dev/null; then wanted+=(--package busybox-static); fi
+  # shellcheck disable=SC2034 # prepare_machine runs it
+  before_preparing=keep_services_down
+  prepare_machine "the tests need it" --no-daemon --only-new ${wanted[@]+"${wanted[@]}"}
+  let_services_up
+  # The tests run sshd by themselves, in a network of their own.
+  if [ -z "$had_sshd" ] && [ -d /run/systemd/system ]; then as_root systemctl disable -q --now ssh.service ssh.socket 2>/dev/null || true; fi
 }
 
 # Debian's own switch against services that start with their installation.

@@ -84,7 +84,7 @@ function parse(line: string): EngineEvent[] {
 
 function stepOf(event: EngineEvent): Step[] {
   const metadata = event.resOutputsEvent?.metadata ?? event.resOpFailedEvent?.metadata;
-  if (!metadata?.type.startsWith("pulumi-nodejs:dynamic/")) return [];
+  if (!metadata || !/^(pulumi-nodejs:dynamic\/|command:local:)/.test(metadata.type)) return [];
   const { op, urn } = metadata;
   const failed = event.resOpFailedEvent !== undefined;
   return [

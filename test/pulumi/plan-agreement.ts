@@ -1,10 +1,10 @@
 import type { EventLog, Step } from "./event-log.ts";
 
 /**
- * What is on a host already and is only recorded by a first run, or forgotten by a last one: that changes nothing
+ * What is on a host already, its preparation too, and is only recorded by a first run, or forgotten by a last one: that changes nothing
  * there, so the plan is silent about it. What it does change, the plan says by actions of its own.
  */
-const RECORDED = ["StoragePool", "Network", "ProfileDevices", "WarmImage", "InstancePlacement"];
+const RECORDED = ["StoragePool", "Network", "ProfileDevices", "WarmImage", "InstancePlacement", "Command"];
 /** Operations that change nothing. */
 const QUIET = ["same", "refresh", "read"];
 
