@@ -3,7 +3,7 @@
  * report where Pulumi would find nothing to do; else 3, in silence: Pulumi finds out what, and says so.
  */
 import { createHash } from "node:crypto";
-import { statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -31,6 +31,8 @@ async function main(): Promise<number> {
     ...Object.values(hosts).map((host) => hostFingerprint(clientFor(host.connection))),
   ]);
   const config = {
+    // What it has encrypted, `hosts` lacks.
+    written: readFileSync(file, "utf8"),
     hosts,
     agents: Object.values(hosts).flatMap(({ agents }) => Object.values(agents).map(instanceArgs)),
     files: Object.values(hosts).flatMap(imageStamps),

@@ -9,8 +9,9 @@ import { getServer, listProjects } from "../incus/server.ts";
 
 /**
  * SHA-256 of all that a refresh of resources reads of a host by its API: the same lists by the same schemas, so where
- * it is as before, every `read` gives what it gave before. A constant number of requests, and one more for each pool
- * and managed network. What the daemon tells of itself anew at each start is left out.
+ * it is as before, every `read` gives what it gave before. A constant number of requests, one more for each pool, and
+ * for each managed network one for each project that has instances. What the daemon tells of itself anew at each start
+ * is left out.
  */
 export async function hostFingerprint(client: IncusClient): Promise<string> {
   const [{ config, auth, environment }, projects, pools, instances, profiles, images, networks] =
@@ -24,12 +25,15 @@ export async function hostFingerprint(client: IncusClient): Promise<string> {
       listNetworks(client),
     ]);
   const { server_pid: _pid, ...server } = environment ?? {};
+  // Incus gives of a network the leases of one project's instances at a time.
+  const homes = new Set(instances.map(({ project }) => project));
+  const leased = networks
+    .filter(({ managed }) => managed)
+    .flatMap(({ name }) => [...homes].map((project) => ({ name, project })));
   const [warm, leases] = await Promise.all([
     Promise.all(pools.map(async ({ name }) => [name, await listWarmFingerprints(client, name)])),
     Promise.all(
-      networks
-        .filter(({ managed }) => managed)
-        .map(async ({ name }) => [name, await listLeases(client, name, "default").catch(() => [])]),
+      leased.map(async (one) => [one, await listLeases(client, one.name, one.project).catch(() => [])]),
     ),
   ]);
   // Interfaces of single containers come and go.

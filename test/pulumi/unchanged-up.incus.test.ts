@@ -43,26 +43,24 @@ describe("an up with nothing to do, told by a look", { timeout: 180_000 }, () =>
   });
 
   /** What `npm run up` asks before it starts Pulumi. */
-  async function look(): Promise<{ code: number | undefined; text: string }> {
-    const args = [
-      "infra/commands/unchanged-command.ts",
-      "--stack",
-      stack.name,
-      "--config-file",
-      stack.configFile,
-    ];
+  async function lookAt(one: TestStack): Promise<{ code: number | undefined; text: string }> {
+    const args = ["infra/commands/unchanged-command.ts", "--stack", one.name];
+    args.push("--config-file", one.configFile);
     const { exitCode, all } = await execa("node", args, {
-      ...{ cwd: projectRoot, env: stack.env, extendEnv: false, reject: false, all: true, timeout: 60_000 },
+      ...{ cwd: projectRoot, env: one.env, extendEnv: false, reject: false, all: true, timeout: 60_000 },
     });
     return { code: exitCode, text: all };
   }
 
-  async function up(): Promise<string[]> {
-    const run = await stack.up();
+  const look = () => lookAt(stack);
+
+  async function runUp(one: TestStack): Promise<string[]> {
+    const run = await one.up();
     expect(errorsOf(run)).toBe("");
     expect(run.exitCode, run.output).toBe(0);
     return changesOf(run);
   }
+  const up = () => runUp(stack);
 
   const kept = (): string => join(stack.dir, "looks/unchanged.json");
 
@@ -148,6 +146,47 @@ describe("an up with nothing to do, told by a look", { timeout: 180_000 }, () =>
     expect((await look()).code).toBe(3);
     expect(await up()).toEqual([]);
     expect((await look()).code).toBe(0);
+  });
+
+  test("another lease of an agent in a project and another encrypted value are noticed", async () => {
+    const side = await createStack({
+      name: "unchanged-side",
+      hosts: {
+        board: {
+          connection: `unix:${d.socketPath}`,
+          project: "side",
+          images: ["bb"],
+          agents: { rose: { image: "bb", config: { "user.note": "x" } } },
+        },
+      },
+    });
+    const features = ["-c", "features.images=false", "-c", "features.profiles=false"] as const;
+    await d.incus("project", "create", "side", ...features);
+    try {
+      await runUp(side);
+      expect(await lookAt(side)).toMatchObject({ code: 3 });
+      expect(await runUp(side)).toEqual([]);
+      expect(await lookAt(side)).toMatchObject({ code: 0 });
+      const leases = join(d.dir, "networks/incusbr0/dnsmasq.leases");
+      const text = await readFile(leases, "utf8");
+      const other = text.replace(/(\d+\.\d+\.\d+)\.\d+ rose/, "$1.77 rose");
+      expect(other).not.toBe(text);
+      await writeFile(leases, other);
+      expect(await lookAt(side)).toEqual({ code: 3, text: "" });
+      await writeFile(leases, text);
+
+      // An encrypted value is known to Pulumi alone; that it is another one, the file shows.
+      await side.setSecret('board.agents.rose.config["user.note"]', "one");
+      await runUp(side);
+      expect(await lookAt(side)).toMatchObject({ code: 3 });
+      expect(await runUp(side)).toEqual([]);
+      expect(await lookAt(side)).toMatchObject({ code: 0 });
+      await side.setSecret('board.agents.rose.config["user.note"]', "two");
+      expect(await lookAt(side)).toEqual({ code: 3, text: "" });
+      expect(await runUp(side)).toEqual(["board/rose update"]);
+    } finally {
+      await side.remove();
+    }
   });
 
   test("another config, another state, a run under way or a failed one are noticed", async () => {
