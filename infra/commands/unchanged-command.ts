@@ -40,7 +40,7 @@ async function main(): Promise<number> {
   const all = [process.version, project, stack, program, seen, config];
   const fingerprint = createHash("sha256").update(JSON.stringify(all)).digest("hex");
   const backend = fileURLToPath(process.env["PULUMI_BACKEND_URL"] ?? "");
-  const state = { backend, project, stack, directory: join(backend, "../looks") };
+  const state = { backend, project, stack, directory: join(backend, "looks") };
   if (isUnchanged(state, fingerprint)) {
     process.stdout.write(
       `${report(plan, "text")}\nUnchanged: config, program, hosts and state are as the last run left them. "npm run up -- --full" runs Pulumi all the same.\n`,

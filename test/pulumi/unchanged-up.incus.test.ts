@@ -62,7 +62,7 @@ describe("an up with nothing to do, told by a look", { timeout: 180_000 }, () =>
   }
   const up = () => runUp(stack);
 
-  const kept = (): string => join(stack.dir, "looks/unchanged.json");
+  const kept = (): string => join(stack.dir, "backend/looks/unchanged.json");
 
   test("is answered without Pulumi only after a run that changed nothing", async () => {
     expect((await look()).code).toBe(3);
