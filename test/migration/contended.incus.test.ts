@@ -111,7 +111,7 @@ describe("a host that is reached over https", () => {
     const up = await first.up();
     expect(up.exitCode).not.toBe(0);
     expect(errorsOf(up)).toMatch(
-      /mary.* host's files cannot be re.*Incus' own copy breaks hardlinks\. Run.* on the host itself as root/,
+      /mary.* host's files cannot be re.*Incus' own copy breaks hardlinks\. Use connection: unix as root on the host, or ssh:\/\//,
     );
     const after = await instanceOf(d, "mary");
     expect({ ...after, state: undefined }).toEqual({ ...before, state: undefined });
