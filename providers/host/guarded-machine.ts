@@ -77,6 +77,8 @@ async function runWatched(
     const result = await machine.run(watched(guard.id, argv), watching);
     if (refusal) throw refusal;
     signal?.throwIfAborted();
+    // A process that was frozen finds its writers ended: whether it may go on counts for more than what they said.
+    if (result.exitCode !== 0) await guard.prove();
     return { ...result, stdout: result.stdout.subarray(READY.length), timedOut: timedOut || result.timedOut };
   } finally {
     clearTimeout(timer);

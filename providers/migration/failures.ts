@@ -57,7 +57,8 @@ export function isFinal(error: unknown): boolean {
 
 /** Puts before an error what state the container is in, where anything had been written to it. */
 export async function withStanding(move: Move, error: unknown): Promise<unknown> {
-  if (!(error instanceof VisibleError)) return error;
+  // Of what another run is working on, that one says how it stands.
+  if (!(error instanceof VisibleError) || error instanceof LeaseLostError) return error;
   const seen = await observe(move).catch(() => undefined);
   const isTouched = move.lease.wasHeld || seen?.source !== undefined || seen?.copy !== undefined;
   if (!seen || !isTouched) return error;
