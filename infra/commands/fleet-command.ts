@@ -13,6 +13,7 @@ import { Progress } from "../fleet/progress.ts";
 import { actionLines, checkoutCommit, objectionTo, readReviewed, saveReviewed } from "../fleet/reviewed.ts";
 import { shownText } from "../fleet/stack-text.ts";
 import { programVersion } from "../run/program-version.ts";
+import { writeFleetPage } from "./fleet-page.ts";
 
 const USAGE = `Usage: npm run fleet -- COMMAND [--only NAME,...] [--wave N] [--json]
 
@@ -24,6 +25,7 @@ Many hosts from one file, stacks/fleet.yaml, each a stack of its own (docs/fleet
   up        make the hosts what the file says, wave by wave
   drift     look for what was changed since the last up by something else
   status    what the last up of each host was, without any look at it
+  page      what look and drift find, as one HTML file
 
       --only NAME,...     these hosts only
       --wave N            the hosts of this wave only, whatever the waves before it came to
@@ -33,6 +35,7 @@ Many hosts from one file, stacks/fleet.yaml, each a stack of its own (docs/fleet
       --lock-timeout S    seconds to wait for a stack that another run holds (default: 300)
       --save F            preview: keep the plans in a file, for a review
       --reviewed F        up: apply the plans of that file only
+      --out F             page: write it there (default: standard output)
   -h, --help              this text
 
 Ctrl-C: what runs comes to an orderly end, nothing else begins. Once more: at once.
@@ -58,6 +61,7 @@ async function main(args: string[]): Promise<number> {
       "lock-timeout": { type: "string", default: "300" },
       save: { type: "string" },
       reviewed: { type: "string" },
+      out: { type: "string" },
       yes: { type: "boolean", short: "y", default: false },
       help: { type: "boolean", short: "h", default: false },
     },
@@ -67,11 +71,14 @@ async function main(args: string[]): Promise<number> {
     return 0;
   }
   const [name = "", ...more] = positionals;
-  const command = FLEET_COMMANDS.find((one) => one === name);
+  const isPage = name === "page";
+  const command = isPage ? "drift" : FLEET_COMMANDS.find((one) => one === name);
   if ((command === undefined && name !== "expand") || more.length > 0)
-    throw new VisibleError(`Name one command: expand, ${FLEET_COMMANDS.join(", ")}. See --help.`);
+    throw new VisibleError(`Name one command: expand, ${FLEET_COMMANDS.join(", ")}, page. See --help.`);
   if (values.save !== undefined && command !== "preview") throw new VisibleError("--save goes with preview.");
   if (values.reviewed !== undefined && command !== "up") throw new VisibleError("--reviewed goes with up.");
+  if (values.out !== undefined && !isPage) throw new VisibleError("--out goes with page.");
+  if (isPage && values.json) throw new VisibleError("page gives HTML; the same as JSON: look --json.");
   const seconds = Number(values["lock-timeout"]);
   if (!(seconds >= 0 && seconds <= 86_400))
     throw new VisibleError("--lock-timeout must be a number of seconds, at most 86400.");
@@ -102,6 +109,8 @@ async function main(args: string[]): Promise<number> {
   progress.close();
   if (values.save !== undefined && !signals.stop.aborted) await save(values.save, selected, results, state);
   const code = signals.stop.aborted ? 130 : exitCode(results.map(({ outcome }) => outcome));
+  if (isPage && !signals.stop.aborted) await writeFleetPage(values.out, selected, results, state);
+  if (isPage && values.out === undefined) return code;
   const output = fleetOutput(command, code, results);
   process.stdout.write(values.json ? `${JSON.stringify(output, undefined, 2)}\n` : textOutput(output));
   return code;

@@ -2,17 +2,19 @@ import { parseArgs } from "node:util";
 import { messageOf, VisibleError } from "@taos-hosts/providers";
 import { hasActions, planErrors } from "../plan/plan.ts";
 import { type ReportFormat, report } from "../report/report.ts";
+import { pageText, plannedHost } from "./page-file.ts";
 import { lookAtStack } from "./stack-look.ts";
 
-const FORMATS: readonly ReportFormat[] = ["text", "markdown", "json"];
+const FORMATS: readonly (ReportFormat | "html")[] = ["text", "markdown", "json", "html"];
 
-const USAGE = `Usage: npm run plan -- [--stack NAME] [--format text|markdown|json]
+const USAGE = `Usage: npm run plan -- [--stack NAME] [--format text|markdown|json|html]
 
 Looks at the hosts of stacks/Pulumi.NAME.yaml, read-only, and reports what "npm run up" would do to them.
 
   -s, --stack NAME    the stack (default: local)
       --config-file F the stack's config in another place
-  -f, --format FORMAT text (default), markdown (for a pull request comment) or json
+  -f, --format FORMAT text (default), markdown (for a pull request comment), json, or html: a page
+                      that is one file and needs nothing else
       --deadline S    seconds that each host has to answer (default: 20)
   -h, --help          this text
 
@@ -45,7 +47,15 @@ async function main(args: string[]): Promise<number> {
     throw new VisibleError("--deadline must be a number of seconds, at most 3600.");
 
   const { plan } = await lookAtStack(values.stack, values["config-file"], seconds * 1_000);
-  process.stdout.write(report(plan, format));
+  const text =
+    format === "html"
+      ? await pageText({
+          title: `Stack ${values.stack}`,
+          madeAt: new Date().toISOString(),
+          hosts: plan.hosts.map(plannedHost),
+        })
+      : report(plan, format);
+  process.stdout.write(text);
   if (planErrors(plan).length > 0) return 1;
   return hasActions(plan) ? 2 : 0;
 }

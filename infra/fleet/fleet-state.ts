@@ -81,6 +81,12 @@ export class FleetState {
     return names.flatMap((name) => this.#records.get(name)?.applied?.at ?? []);
   }
 
+  /** When the last successful `up` of a host ended, and how its stack stands to that, in words. */
+  lastUp(host: FleetHost): { at: string | null; standing: string } {
+    const standing = describeStanding(this.#standingOf(host));
+    return { at: this.#records.get(host.name)?.applied?.at ?? null, standing };
+  }
+
   /** A host's result where nothing is run for it. */
   seen(host: FleetHost, command: "look" | "drift"): HostResult {
     const { need, standing } = this.knownOf(host);

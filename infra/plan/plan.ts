@@ -7,7 +7,9 @@ import { modeOf } from "./effective-pool.ts";
 import { Findings } from "./findings.ts";
 import { planImages } from "./images.ts";
 import { launchRemarks, planLaunches } from "./launches.ts";
+import { migrationRows } from "./migration-rows.ts";
 import { planParked } from "./parked-removal.ts";
+import { poolRows } from "./pool-rows.ts";
 import { planPools } from "./pools.ts";
 import { preparationActions } from "./preparation.ts";
 import { planNetwork, planProfiles } from "./profiles.ts";
@@ -19,7 +21,7 @@ import { findPool, type Scene } from "./scene.ts";
 import type { HostPlan, Plan } from "./types.ts";
 import { USUAL_POOL } from "./wishes.ts";
 
-export type { Action, ContainerRow, HostPlan, Plan } from "./types.ts";
+export type { Action, ContainerRow, HostPlan, MigrationRow, Plan, PoolRow } from "./types.ts";
 
 /** Whose plan it is: ownership marks tell what this stack made. */
 export interface PlanContext {
@@ -79,6 +81,8 @@ function planHost(host: HostConfig, facts: HostFacts, owner: Scene["owner"]): Ho
       decision: main,
       cowDecision: cow,
     },
+    storage: poolRows(look),
+    migrations: migrationRows(look),
     launches,
     actions: [...preparation, ...findings.actions],
     refusals: findings.refusals,
@@ -98,6 +102,8 @@ function unseenPlan({ name: host, pool }: HostConfig): HostPlan {
   const { name = USUAL_POOL } = pool;
   const unknown = { driver: null, sizeBytes: null, freeBytes: null, decision: null, cowDecision: null };
   const nothing = {
+    storage: [],
+    migrations: [],
     launches: [],
     actions: [],
     refusals: [],

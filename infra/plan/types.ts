@@ -90,6 +90,42 @@ export interface ContainerRow {
   migration: Cost | null;
 }
 
+/** A pool as the look showed it. Sizes in bytes; null where unknown. */
+export interface PoolRow {
+  name: string;
+  driver: string;
+  status: string;
+  /** What it can hold in all; of a `dir` pool, the file system that it is on. */
+  sizeBytes: number | null;
+  freeBytes: number | null;
+  /** Instances whose root disk is on it. */
+  containers: number;
+  /** What these occupy with their snapshots, where each is measured. Shared blocks count for each that has them. */
+  heldBytes: number | null;
+  /** Its loop file, and what is free on the host for that to grow; null for a pool on anything else. */
+  loop: { fileBytes: number | null; freeBytes: number | null } | null;
+}
+
+/**
+ * A migration that is under way or is being taken back (`going-back`), or why an instance was parked: after a
+ * migration, for a replacement, or as what an undo put aside.
+ */
+export interface MigrationRow {
+  /** `name`, or `project/name` outside project `default`. */
+  container: string;
+  kind: "under-way" | "going-back" | "migrated" | "replaced" | "undone";
+  /** The last one that the journals tell; null where it is over, or they cannot be read. */
+  phase: string | null;
+  /** Pools. */
+  from: string | null;
+  to: string | null;
+  /** When it began or, of a past one, when the instance was parked: ISO 8601. */
+  at: string | null;
+  /** Name under which the instance is parked, and what it occupies. */
+  kept: string | null;
+  bytes: number | null;
+}
+
 /** taOS' token for how containers are stored (COW_EFFECTIVE_MODE). */
 export type Mode = "btrfs" | "zfs" | "dir" | "none" | "existing" | "n/a";
 
@@ -122,6 +158,9 @@ export interface HostPlan {
     /** Of the second pool, where containers are migrated. */
     cowDecision: PoolDecision | null;
   };
+  /** All pools of the host, as they are now. */
+  storage: PoolRow[];
+  migrations: MigrationRow[];
   launches: Launches[];
   actions: Action[];
   refusals: Refusal[];

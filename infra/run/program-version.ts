@@ -5,7 +5,7 @@ import { PROJECT_ROOT } from "../config/project.ts";
 
 /** What the program of a stack is made of; the rest of infra/ only starts it. */
 const PARTS = ["infra", "providers", "Pulumi.yaml", "package.json", "package-lock.json"];
-const NOT_OF_IT = /^infra\/(fleet|commands)\/|(^|\/)node_modules\//;
+const NOT_OF_IT = /^infra\/(fleet|page|commands)\/|(^|\/)node_modules\//;
 
 /** Digest of the program's files, 64 hex digits: the same in every checkout of the same program. */
 export async function programVersion(root = PROJECT_ROOT): Promise<string> {

@@ -18,6 +18,8 @@ ensure_test_packages() {
     if ! has_command "$command"; then wanted+=(--package "$package"); fi
   done <<<"$test_tools"
   if ! dpkg-query -W -f '${db:Status-Status}' busybox-static 2>/dev/null | grep -x installed >/dev/null; then wanted+=(--package busybox-static); fi
+  # The page's test opens it in a real browser, and is skipped where there is none: Ubuntu's is a snap only.
+  if ! has_command chromium && ! has_command google-chrome && apt-cache show chromium >/dev/null 2>&1; then wanted+=(--package chromium); fi
   # shellcheck disable=SC2034 # prepare_machine runs it
   before_preparing=keep_services_down
   prepare_machine "the tests need it" --no-daemon --only-new ${wanted[@]+"${wanted[@]}"}

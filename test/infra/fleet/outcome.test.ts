@@ -13,6 +13,7 @@ const PLAN: HostPlan = {
     ...{ name: "default", main: "default", driver: null, mode: "n/a", sizeBytes: null, freeBytes: null },
     ...{ decision: null, cowDecision: null },
   },
+  ...{ storage: [], migrations: [] },
   ...{ launches: [], actions: [], refusals: [], remarks: [], containers: [], protectedAgents: [] },
 };
 const ACTION = { kind: "create-agent" as const, object: "container iris", reason: "made" };
