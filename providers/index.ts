@@ -23,11 +23,15 @@ export {
 } from "./common/names.ts";
 export type { Problem } from "./common/problem.ts";
 export { withSlot } from "./common/slots.ts";
+export type { BtrfsHealth } from "./host/btrfs-health.ts";
 export { hostFingerprint } from "./host/fingerprint.ts";
 export { mountsRefusal } from "./host/foreign-mounts.ts";
+export { type HealthLook, lookAtHealth } from "./host/health.ts";
 export type { HostLook, PoolLook, ProfileLook } from "./host/look.ts";
 export { type LookOptions, lookAtHost } from "./host/look-at-host.ts";
 export type { DeviceLook, InstanceLook } from "./host/look-instance.ts";
+export type { ParkedHealth } from "./host/parked-health.ts";
+export type { PoolHealth } from "./host/pool-health.ts";
 export { type PoolSizes, realSize } from "./host/pool-sizes.ts";
 export {
   lookAtPreparation,

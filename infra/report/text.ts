@@ -74,6 +74,6 @@ function wrap(text: string, width: number): string[] {
 }
 
 /** Text with a mark before its first line. */
-function marked(mark: string, text: string): string[] {
+export function marked(mark: string, text: string): string[] {
   return wrap(text, WIDTH - 4).map((line, index) => `  ${index === 0 ? mark : "  "}${line}`);
 }
