@@ -219,6 +219,7 @@ describe("a pool", () => {
     expect(made[0]?.what).toContain(`corruption_errs ${count} on /dev/loop`);
     // The way out that it names.
     await rm(join(path, "memory"));
+    await run("sync", "--file-system", path);
     await run("btrfs", "device", "stats", "--reset", path);
     await run("btrfs", "scrub", "start", "-B", path);
     expect((await examined()).made).toEqual([]);

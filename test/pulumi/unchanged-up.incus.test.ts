@@ -190,6 +190,9 @@ describe("an up with nothing to do, told by a look", { timeout: 180_000 }, () =>
   });
 
   test("another config, another state, a run under way or a failed one are noticed", async () => {
+    // After what the test before has made on the host.
+    expect((await look()).code).toBe(3);
+    expect(await up()).toEqual([]);
     const before = await readFile(kept(), "utf8");
     const again = async (): Promise<void> => {
       await writeFile(kept(), before);
