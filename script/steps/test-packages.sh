@@ -18,14 +18,22 @@ ensure_test_packages() {
     if ! has_command "$command"; then wanted+=(--package "$package"); fi
   done <<<"$test_tools"
   if ! dpkg-query -W -f '${db:Status-Status}' busybox-static 2>/dev/null | grep -x installed >/dev/null; then wanted+=(--package busybox-static); fi
-  # The page's test opens it in a real browser, and is skipped where there is none: Ubuntu's is a snap only.
-  if ! has_command chromium && ! has_command google-chrome && apt-cache show chromium >/dev/null 2>&1; then wanted+=(--package chromium); fi
   # shellcheck disable=SC2034 # prepare_machine runs it
   before_preparing=keep_services_down
   prepare_machine "the tests need it" --no-daemon --only-new ${wanted[@]+"${wanted[@]}"}
   let_services_up
+  ensure_browser
   # The tests run sshd by themselves, in a network of their own.
   if [ -z "$had_sshd" ] && [ -d /run/systemd/system ]; then as_root systemctl disable -q --now ssh.service ssh.socket 2>/dev/null || true; fi
+}
+
+# The page's test opens it in a real browser, and is skipped where there is none: Ubuntu's is a snap only.
+ensure_browser() {
+  if has_command chromium || has_command google-chrome; then return; fi
+  if ! apt-cache show chromium >/dev/null 2>&1; then return; fi
+  say "Packages: chromium, for the page's test"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=300 chromium >/dev/null 2>&1 ||
+    say "Packages: chromium could not be installed, so the page's test is skipped"
 }
 
 # Debian's own switch against services that start with their installation.
