@@ -69,8 +69,8 @@ async function makeAsTaos(daemon: IncusDaemon): Promise<void> {
   for (const [name, value] of Object.entries(ENVIRONMENT))
     await daemon.incus("config", "set", "taos", `environment.${name}=${value}`);
   for (let attempt = 0; attempt < 10; attempt++) {
-    const addresses = await daemon.incus("exec", "taos", "--", "hostname", "-i").catch(() => "");
-    if (/\d+\.\d+\.\d+\.\d+/.test(addresses)) return;
+    const addresses = await daemon.incus("exec", "taos", "--", "ip", "-4", "addr", "show", "eth0");
+    if (addresses.includes("inet ")) return;
     await sleep(2_000);
   }
 }

@@ -78,6 +78,7 @@ async function openStack(daemon: IncusDaemon) {
   };
   return {
     npm,
+    /** `up` with these agents in the config, each of which may be taken away again. */
     async up(agents: readonly string[]): Promise<void> {
       const wanted = Object.fromEntries(agents.map((name) => [name, { image: ALIAS, protected: false }]));
       const host = { connection: `unix:${daemon.socketPath}`, images: [ALIAS], agents: wanted };
