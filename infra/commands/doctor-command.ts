@@ -1,6 +1,6 @@
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { messageOf, VisibleError } from "@taos-hosts/providers";
+import { VisibleError } from "@taos-hosts/providers";
 import { parseHosts } from "../config/config.ts";
 import { PROJECT_ROOT } from "../config/project.ts";
 import { readStackConfig } from "../config/stack-config.ts";
@@ -8,6 +8,7 @@ import { gatherHealth } from "../facts/health.ts";
 import { examine, exitCodeOf } from "../health/examine.ts";
 import { LIMITS } from "../health/machine.ts";
 import { textHealth } from "../health/text.ts";
+import { runCommand } from "./run-command.ts";
 
 const USAGE = `Usage: npm run doctor -- [--stack NAME] [--json]
 
@@ -52,18 +53,4 @@ async function main(args: string[]): Promise<number> {
   return exitCodeOf(hosts);
 }
 
-main(process.argv.slice(2)).then(
-  (code) => {
-    // Connections to the hosts are kept alive; nothing is left to wait for.
-    process.exitCode = code;
-    process.stdout.write("", () => process.exit(code));
-  },
-  (error: unknown) => {
-    const usage =
-      error instanceof Error && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS");
-    process.stderr.write(
-      `taos-hosts: error: ${error instanceof VisibleError || usage ? messageOf(error) : error instanceof Error ? error.stack : error}\n`,
-    );
-    process.exit(1);
-  },
-);
+runCommand(main);

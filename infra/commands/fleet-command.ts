@@ -1,6 +1,6 @@
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { CancelledError, liveUntil, messageOf, nearestNames, VisibleError } from "@taos-hosts/providers";
+import { CancelledError, liveUntil, nearestNames, VisibleError } from "@taos-hosts/providers";
 import { parse } from "yaml";
 import { checkFiles } from "../config/files.ts";
 import { PROJECT_ROOT, projectName } from "../config/project.ts";
@@ -14,6 +14,7 @@ import { actionLines, checkoutCommit, objectionTo, readReviewed, saveReviewed } 
 import { shownText } from "../fleet/stack-text.ts";
 import { programVersion } from "../run/program-version.ts";
 import { writeFleetPage } from "./fleet-page.ts";
+import { runCommand } from "./run-command.ts";
 
 const USAGE = `Usage: npm run fleet -- COMMAND [--only NAME,...] [--wave N] [--json]
 
@@ -180,18 +181,4 @@ async function save(
   });
 }
 
-main(process.argv.slice(2)).then(
-  (code) => {
-    // Connections to the hosts are kept alive; nothing is left to wait for.
-    process.exitCode = code;
-    process.stdout.write("", () => process.exit(code));
-  },
-  (error: unknown) => {
-    const usage =
-      error instanceof Error && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS");
-    const text =
-      error instanceof VisibleError || usage || !(error instanceof Error) ? messageOf(error) : error.stack;
-    process.stderr.write(`taos-hosts: error: ${text}\n`);
-    process.exit(1);
-  },
-);
+runCommand(main);

@@ -1,8 +1,9 @@
 import { parseArgs } from "node:util";
-import { messageOf, VisibleError } from "@taos-hosts/providers";
+import { VisibleError } from "@taos-hosts/providers";
 import { hasActions, planErrors } from "../plan/plan.ts";
 import { type ReportFormat, report } from "../report/report.ts";
 import { pageText, plannedHost } from "./page-file.ts";
+import { runCommand } from "./run-command.ts";
 import { lookAtStack } from "./stack-look.ts";
 
 const FORMATS: readonly (ReportFormat | "html")[] = ["text", "markdown", "json", "html"];
@@ -60,18 +61,4 @@ async function main(args: string[]): Promise<number> {
   return hasActions(plan) ? 2 : 0;
 }
 
-main(process.argv.slice(2)).then(
-  (code) => {
-    // Connections to the hosts are kept alive; nothing is left to wait for.
-    process.exitCode = code;
-    process.stdout.write("", () => process.exit(code));
-  },
-  (error: unknown) => {
-    const usage =
-      error instanceof Error && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS");
-    process.stderr.write(
-      `taos-hosts: error: ${error instanceof VisibleError || usage ? messageOf(error) : error instanceof Error ? error.stack : error}\n`,
-    );
-    process.exit(1);
-  },
-);
+runCommand(main);

@@ -1,12 +1,13 @@
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { clientFor, markedObjects, messageOf, renameMark, VisibleError } from "@taos-hosts/providers";
+import { clientFor, markedObjects, renameMark, VisibleError } from "@taos-hosts/providers";
 import { execa } from "execa";
 import { z } from "zod";
 import { parseHosts } from "../config/config.ts";
 import { PROJECT_ROOT, projectName } from "../config/project.ts";
 import { readStackConfig } from "../config/stack-config.ts";
 import { type HostRename, renamedState } from "./renamed-state.ts";
+import { runCommand } from "./run-command.ts";
 
 const USAGE = `Usage: npm run rename -- --stack NAME [--from-stack OLD] [--from-project OLD] [--host OLD=NEW]... [--yes]
 
@@ -148,14 +149,4 @@ async function pulumi(args: string[], input = ""): Promise<string> {
   throw new VisibleError(`pulumi ${args.join(" ")} failed: ${stderr.split("\n")[0] ?? ""}`);
 }
 
-main(process.argv.slice(2)).then(
-  (code) => process.exit(code),
-  (error: unknown) => {
-    const usage =
-      error instanceof Error && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS");
-    const text =
-      error instanceof VisibleError || usage || !(error instanceof Error) ? messageOf(error) : error.stack;
-    process.stderr.write(`taos-hosts: error: ${text}\n`);
-    process.exit(1);
-  },
-);
+runCommand(main);
