@@ -30,12 +30,15 @@ fail() {
   exit 1
 }
 
-# Whether the first node on PATH runs TypeScript as it is.
+# Whether the first node on PATH runs TypeScript as it is. Asked once for all scripts of a command: each start of it counts.
 node_is_recent() {
-  local version
+  local version path
+  path=$(command -v node) || return 1
+  if [ "$path" = "${TAOS_HOSTS_NODE:-}" ]; then return; fi
   version=$(node --version 2>/dev/null) || return 1
   version=${version#v}
-  [ "${version%%.*}" -ge "$oldest_node" ] 2>/dev/null
+  [ "${version%%.*}" -ge "$oldest_node" ] 2>/dev/null || return 1
+  export TAOS_HOSTS_NODE=$path
 }
 
 # Sets what every later command needs: Node, the Pulumi CLI with its plugins, the local state.
