@@ -1,9 +1,8 @@
-import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { VisibleError } from "@taos-hosts/providers";
 import { parseHosts } from "../config/config.ts";
 import { PROJECT_ROOT } from "../config/project.ts";
 import { readStackConfig } from "../config/stack-config.ts";
+import { stackFile } from "../config/stack-file.ts";
 import { gatherHealth } from "../facts/health.ts";
 import { examine, exitCodeOf } from "../health/examine.ts";
 import { LIMITS } from "../health/machine.ts";
@@ -41,9 +40,8 @@ async function main(args: string[]): Promise<number> {
     process.stdout.write(USAGE);
     return 0;
   }
-  const { stack, "config-file": given } = values;
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(stack)) throw new VisibleError("--stack must be a stack's name.");
-  const file = given === undefined ? join("stacks", `Pulumi.${stack}.yaml`) : resolve(given);
+  const { stack } = values;
+  const file = stackFile(stack, values["config-file"]);
   const config = parseHosts((await readStackConfig(file, PROJECT_ROOT)).hosts);
   const facts = await gatherHealth(config, Object.keys(LIMITS), DEADLINE);
   const hosts = facts.map(([host, seen]) => examine(host, seen, Date.now()));

@@ -41,8 +41,6 @@ async function main(args: string[]): Promise<number> {
   }
   const format = FORMATS.find((one) => one === values.format);
   if (!format) throw new VisibleError(`--format must be one of ${FORMATS.join(", ")}.`);
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(values.stack))
-    throw new VisibleError("--stack must be a stack's name.");
   const seconds = Number(values.deadline);
   if (!(seconds > 0 && seconds <= 3_600))
     throw new VisibleError("--deadline must be a number of seconds, at most 3600.");

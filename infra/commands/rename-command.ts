@@ -1,4 +1,3 @@
-import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { clientFor, markedObjects, renameMark, VisibleError } from "@taos-hosts/providers";
 import { execa } from "execa";
@@ -6,6 +5,7 @@ import { z } from "zod";
 import { parseHosts } from "../config/config.ts";
 import { PROJECT_ROOT, projectName } from "../config/project.ts";
 import { readStackConfig } from "../config/stack-config.ts";
+import { stackFile } from "../config/stack-file.ts";
 import { type HostRename, renamedState } from "./renamed-state.ts";
 import { runCommand } from "./run-command.ts";
 
@@ -53,8 +53,7 @@ async function main(args: string[]): Promise<number> {
   }
   const project = await projectName();
   const { stack, "from-stack": fromStack = stack, "from-project": fromProject = project } = values;
-  const given = values["config-file"];
-  const file = given === undefined ? join("stacks", `Pulumi.${stack}.yaml`) : resolve(given);
+  const file = stackFile(stack, values["config-file"]);
   const hosts = parseHosts((await readStackConfig(file, PROJECT_ROOT)).hosts);
   const before = hostNames(values.host, Object.keys(hosts));
   const changes = Object.keys(hosts).map((after): HostRename => {

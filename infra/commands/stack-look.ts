@@ -1,9 +1,10 @@
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { type HostConfig, parseHosts } from "../config/config.ts";
 import { checkFiles } from "../config/files.ts";
 import { PROJECT_ROOT, projectName } from "../config/project.ts";
 import { Sealing } from "../config/sealing.ts";
 import { readStackConfig } from "../config/stack-config.ts";
+import { stackFile } from "../config/stack-file.ts";
 import { gatherFacts } from "../facts/facts.ts";
 import { type Plan, planHosts } from "../plan/plan.ts";
 
@@ -27,7 +28,7 @@ export async function lookAtStack(
   configFile: string | undefined,
   deadline: number,
 ): Promise<StackLook> {
-  const file = configFile === undefined ? join("stacks", `Pulumi.${stack}.yaml`) : resolve(configFile);
+  const file = stackFile(stack, configFile);
   const [project, config] = await Promise.all([projectName(), readStackConfig(file, PROJECT_ROOT)]);
   const hosts = new Sealing(config.encrypted).mark(checkFiles(parseHosts(config.hosts), PROJECT_ROOT));
   const facts = await gatherFacts(hosts, { deadline });

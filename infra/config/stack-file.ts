@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { VisibleError } from "@taos-hosts/providers";
 import { type PulumiProcess, pulumiProcess, startTicks } from "./pulumi-process.ts";
 
 /** Where the stack file is. */
@@ -32,6 +33,16 @@ export function findStackFile(stack: string, root: string): StackFile {
     isUnknown,
     isRewritten: pulumi !== undefined && isNewerThan(pulumi.pid, resolve(root, file)),
   };
+}
+
+/**
+ * The stack file that a command of `npm run` is about.
+ * @param given path of another file; undefined for `stacks/Pulumi.STACK.yaml` of the project
+ * @throws VisibleError where the stack's name is none
+ */
+export function stackFile(stack: string, given: string | undefined): string {
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(stack)) throw new VisibleError("--stack must be a stack's name.");
+  return given === undefined ? join("stacks", `Pulumi.${stack}.yaml`) : resolve(given);
 }
 
 /** The flag's value as an absolute path; Pulumi tells no program of it, so it is read off the command. */

@@ -9,24 +9,14 @@ export const KINDS = [
 ] as const;
 export type Kind = (typeof KINDS)[number];
 
-/** Methods of a dynamic provider as the text declares them: the number of the function, its parameters, their names. */
+/** Methods of a dynamic provider as the text declares them: the number of the function, its parameters with their blanks. */
 const METHODS = [
-  { name: "check", number: 1, parameters: "olds         , news         ", passed: "olds, news" },
-  {
-    name: "diff",
-    number: 3,
-    parameters: "id        , olds         , news         ",
-    passed: "id, olds, news",
-  },
-  { name: "create", number: 4, parameters: "inputs         ", passed: "inputs" },
-  { name: "read", number: 5, parameters: "id        , props         ", passed: "id, props" },
-  {
-    name: "update",
-    number: 6,
-    parameters: "id        , olds         , news         ",
-    passed: "id, olds, news",
-  },
-  { name: "delete", number: 7, parameters: "id        , props         ", passed: "id, props" },
+  { name: "check", number: 1, parameters: "olds         , news         " },
+  { name: "diff", number: 3, parameters: "id        , olds         , news         " },
+  { name: "create", number: 4, parameters: "inputs         " },
+  { name: "read", number: 5, parameters: "id        , props         " },
+  { name: "update", number: 6, parameters: "id        , olds         , news         " },
+  { name: "delete", number: 7, parameters: "id        , props         " },
 ] as const;
 
 const LOAD = `(kind        ) =>
@@ -54,14 +44,11 @@ return ${returned};
  * `get` and the kinds are an ABI.
  */
 export function shimText(kind: Kind): string {
-  const functions = METHODS.map(({ name, number, parameters, passed }) =>
-    serialized(
-      number,
-      passed.split(", ").length,
-      ["load: __f2", `kind: "${kind}"`],
-      `(${parameters}) => load(kind).${name}(${passed})`,
-    ),
-  );
+  const functions = METHODS.map(({ name, number, parameters }) => {
+    const passed = parameters.split(",").map((parameter) => parameter.trim());
+    const method = `(${parameters}) => load(kind).${name}(${passed.join(", ")})`;
+    return serialized(number, passed.length, ["load: __f2", `kind: "${kind}"`], method);
+  });
   const fields = METHODS.map(({ name, number }) => `${name}: __f${number}`).join(", ");
   return [
     `exports.handler = __f0;\n`,
